@@ -1,0 +1,1 @@
+"""The command line: it asks, prints and sets exit codes; behaviour lives below."""

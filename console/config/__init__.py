@@ -1,0 +1,1 @@
+"""Inventory, settings, credentials and where files live. It opens no network connection."""

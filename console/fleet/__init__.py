@@ -1,0 +1,1 @@
+"""From samples to snapshots: one task a node, rates, history, the store. It writes to no node."""

@@ -1,0 +1,1 @@
+"""Policy, verdicts and permits: whether an operation may run. It sends nothing."""

@@ -1,0 +1,1 @@
+"""The operations engine: registry, plan, executor, service. The only holder of an AdminWriter."""

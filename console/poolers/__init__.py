@@ -1,0 +1,1 @@
+"""Poolers' admin consoles: sessions and dialects. Reading and writing use different connections."""

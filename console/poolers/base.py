@@ -1,0 +1,82 @@
+"""What Pooldeck needs to know of a kind of pooler: its dialect and what each version can do.
+
+A dialect is pure: text in, typed rows out, statements out. Sessions (`admin`) do the IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from console.model.rows import Client, Database, PauseState, Pool, Server, Setting, Stats, User
+from console.model.table import ResultTable
+from console.model.version import Version
+
+
+class Capability(StrEnum):
+    """Something that not every version can do."""
+
+    SHOW_STATE = "SHOW STATE"
+    PEERS = "SHOW PEERS"
+    RELOAD_REPORTS_FAILURE = "RELOAD reports failure"
+    SHUTDOWN_MODES = "SHUTDOWN WAIT_FOR_…"
+    KILL_CLIENT = "KILL_CLIENT"
+
+
+class Dialect(Protocol):
+    """One kind of pooler. Parsers read by column name and keep unknown columns.
+
+    Every parser raises `NodeError(Phase.PARSE)` naming the SHOW and the column when a column that every
+    supported version has is absent, or a value is not of its type.
+    """
+
+    kind: str
+
+    def parse_version(self, table: ResultTable) -> Version: ...
+
+    def parse_state(self, table: ResultTable) -> PauseState: ...
+
+    def parse_pools(self, table: ResultTable) -> tuple[Pool, ...]: ...
+
+    def parse_databases(self, table: ResultTable) -> tuple[Database, ...]: ...
+
+    def parse_lists(self, table: ResultTable) -> Mapping[str, int]: ...
+
+    def parse_stats(self, table: ResultTable) -> tuple[Stats, ...]: ...
+
+    def parse_users(self, table: ResultTable) -> tuple[User, ...]: ...
+
+    def parse_config(self, table: ResultTable) -> Mapping[str, Setting]: ...
+
+    def parse_servers(self, table: ResultTable) -> tuple[Server, ...]: ...
+
+    def parse_clients(self, table: ResultTable) -> tuple[Client, ...]: ...
+
+    def has(self, version: Version, capability: Capability) -> bool:
+        """Say whether `version` has `capability`."""
+        ...
+
+    def since(self, capability: Capability) -> str:
+        """Return the version that brought `capability`, e.g. `1.24`."""
+        ...
+
+    def missing_columns(self, version: Version) -> Mapping[str, str]:
+        """Return the columns `version` lacks, as `"pools.load_balance_hosts" -> "1.24"`."""
+        ...
+
+    def quote(self, name: str) -> str:
+        """Return a database name as the console's grammar wants it: double-quoted, inner quotes doubled."""
+        ...
+
+    def pause(self, database: str | None) -> str:
+        """Return the PAUSE statement for one database, or for the whole pooler when None."""
+        ...
+
+    def resume(self, database: str | None) -> str:
+        """Return the RESUME statement; a global RESUME does not lift a database's own pause."""
+        ...
+
+    def reload(self) -> str:
+        """Return the RELOAD statement."""
+        ...

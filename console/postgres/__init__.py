@@ -1,0 +1,1 @@
+"""Postgres nodes, read with asyncpg. It changes nothing on a server but by an operation."""

@@ -1,0 +1,1 @@
+"""The interactive console: screens, keys and the bridge from snapshots to widgets."""

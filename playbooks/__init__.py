@@ -1,0 +1,1 @@
+"""Runbooks shipped with the program, as TOML beside this file."""

@@ -35,7 +35,10 @@ def pool_size(pool: Pool, databases: Iterable[Database], users: Iterable[User] |
 
 
 def pool_use(pool: Pool, size: int | None) -> float | None:
-    """Return busy servers over size, 0.0–1.0 and above; None when the size is unknown or 0 (unlimited since 1.24)."""
+    """Return busy servers over size, 0.0–1.0 and above.
+
+    None when the size is unknown or 0 (unlimited since 1.24).
+    """
     if not size:
         return None
     busy = pool.sv_active + (pool.sv_active_cancel or 0) + (pool.sv_being_canceled or 0)
@@ -58,7 +61,10 @@ def state_of(sample: Sample) -> PoolerState:
 
 
 def _state_without_show_state(pools: tuple[Pool, ...]) -> PoolerState:
-    """Infer below 1.19: PAUSE closes idle, used and logging-in servers at once, so one of those proves it runs."""
+    """Infer below 1.19.
+
+    PAUSE closes idle, used and logging-in servers at once, so one of those proves that it runs.
+    """
     if any(pool.sv_idle + pool.sv_used + pool.sv_login for pool in pools):
         return PoolerState.UP
     if any(pool.cl_waiting for pool in pools) and not any(pool.servers for pool in pools):

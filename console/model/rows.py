@@ -36,7 +36,7 @@ class Pool:
     sv_active_cancel: int | None = None
     sv_being_canceled: int | None = None
     load_balance_hosts: str | None = None
-    extra: Mapping[str, str | None] = field(default=NO_EXTRA)
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
 
     @property
     def servers(self) -> int:
@@ -78,7 +78,7 @@ class Database:
     load_balance_hosts: str | None = None
     max_client_connections: int | None = None
     current_client_connections: int | None = None
-    extra: Mapping[str, str | None] = field(default=NO_EXTRA)
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Stats:
     total_server_parse_count: int | None = None
     total_bind_count: int | None = None
     total_client_login_count: int | None = None
-    extra: Mapping[str, str | None] = field(default=NO_EXTRA)
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
     """Includes the `avg_*` columns, which cover the last 1–2 `stats_period`s and not "now"."""
 
 
@@ -130,7 +130,7 @@ class Peer:
     prepared_statements: int | None = None
     id: str | None = None
     """Unique for the life of the process; opaque text."""
-    extra: Mapping[str, str | None] = field(default=NO_EXTRA)
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class User:
     current_connections: int | None = None
     max_user_client_connections: int | None = None
     current_client_connections: int | None = None
-    extra: Mapping[str, str | None] = field(default=NO_EXTRA)
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
 
 
 @dataclass(frozen=True, slots=True)

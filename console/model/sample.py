@@ -44,7 +44,7 @@ class Sample:
     clients: Reading[tuple[Client, ...]] | None = None
     users: Reading[tuple[User, ...]] | None = None
     config: Reading[Mapping[str, Setting]] | None = None
-    missing: Mapping[str, str] = field(default=NOTHING_MISSING)
+    missing: Mapping[str, str] = field(default_factory=lambda: NOTHING_MISSING)
     """Columns this version does not have, as `"pools.load_balance_hosts" -> "1.24"`."""
     answer_us: int = 0
     """Time from our question to its last byte, summed over this tick's questions: an upper bound of

@@ -1,0 +1,83 @@
+"""What every command shares: the global options, and the stack of parts that reach the fleet.
+
+Imports below the command line happen inside functions, so that `pooldeck --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from console.clock import Clock
+    from console.config.credentials import Credentials
+    from console.config.schema import Inventory
+    from console.poolers.connect import PoolerConnector
+    from console.transport.ssh import SshTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """Options that stand before the verb."""
+
+    fleet: Path | None = None
+    read_only: bool = False
+    log_file: Path | None = None
+    ascii_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The parts that reach a fleet, made once a run and closed together."""
+
+    inventory: Inventory
+    inventory_path: Path
+    clock: Clock
+    transport: SshTransport
+    credentials: Credentials
+    connector: PoolerConnector
+
+
+def read_inventory(options: Globals) -> tuple[Inventory, Path]:
+    """Find and read the inventory.
+
+    Raises:
+        UsageError: there is none; InventoryError: it has mistakes.
+    """
+    from console.config.load import find_inventory, load_inventory
+
+    path = find_inventory(options.fleet)
+    return load_inventory(path), path
+
+
+@asynccontextmanager
+async def open_stack(options: Globals) -> AsyncIterator[Stack]:
+    """Build the parts that reach the fleet; near ends of tunnels are gone when it is left.
+
+    Raises:
+        UsageError: no inventory, or mistakes in it.
+    """
+    from console.clock import SystemClock
+    from console.config.credentials import Credentials
+    from console.config.paths import XdgPaths
+    from console.poolers.connect import PoolerConnector
+    from console.transport.ssh import SshTransport
+
+    inventory, path = read_inventory(options)
+    clock = SystemClock()
+    transport = SshTransport(inventory.hosts, clock=clock, runtime_dir=XdgPaths().runtime)
+    credentials = Credentials()
+    try:
+        yield Stack(
+            inventory=inventory,
+            inventory_path=path,
+            clock=clock,
+            transport=transport,
+            credentials=credentials,
+            connector=PoolerConnector(inventory, transport, credentials),
+        )
+    finally:
+        await transport.close()

@@ -20,7 +20,7 @@ from console.cli.diagnostics import ExitCode, end, note
 
 app = typer.Typer(
     name="pooldeck",
-    help="An operations console for fleets of PostgreSQL connection poolers. Without a verb: the console itself.",
+    help="An operations console for fleets of PostgreSQL poolers. Without a verb it opens the console.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
@@ -88,7 +88,7 @@ def main() -> None:
     except typer.Abort:
         note("pooldeck: interrupted")
         sys.exit(ExitCode.INTERRUPTED)
-    except BaseException as error:  # noqa: BLE001 - the top of the program
+    except BaseException as error:
         if isinstance(error, SystemExit):
             raise
         usage = getattr(error, "show", None)

@@ -76,9 +76,11 @@ class Problem:
     message: str
     hint: str | None = None
     """The nearest valid key or value, or how to mend it."""
+    column: int | None = None
+    """1-based; None when the mistake is a key's or a value's, not one of TOML's own grammar."""
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         text = f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
         return f"{text} ({self.hint})" if self.hint else text
 

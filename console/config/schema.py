@@ -16,14 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=63)]
 """Names are used in selectors, so `,` `!` `/` `@` `*` and spaces are out."""
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", max_length=63)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=3600)]
+"""Strict, as `Port` is: `true` is not a number."""
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 PasswordSource = Annotated[
     str,
     StringConstraints(pattern=r"^(none|pgpass|pgpass:.+|env:[A-Za-z_][A-Za-z0-9_]*|command:.+|keyring:.+)$"),
 ]
 """`none`, `pgpass`, `pgpass:FILE`, `env:NAME`, `command:COMMAND LINE`, `keyring:SERVICE`."""
+
+SYSTEM_ROOTS = Path("system")
+"""`sslrootcert = "system"`: libpq 16 and later take the certificate authorities the machine trusts."""
 
 _TCP = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s]+):(?P<port>\d{1,5})$")
 
@@ -46,9 +51,9 @@ class Tls(Strict):
 class Login(Strict):
     """Which roles log in to an admin console, and where their passwords come from."""
 
-    monitor_user: str | None = None
+    monitor_user: Text | None = None
     """Polls; should be one of `stats_users`."""
-    admin_user: str | None = None
+    admin_user: Text | None = None
     """Runs operations; one of `admin_users`. None: operations are refused for this pooler."""
     password_from: PasswordSource | None = None
     monitor_password_from: PasswordSource | None = None
@@ -70,12 +75,12 @@ class Defaults(Login, Tls):
 class Host(Strict):
     """`[hosts.NAME]`: a machine reached over SSH. Names are OpenSSH's."""
 
-    hostname: str | None = None
+    hostname: Text | None = None
     """An alias of ~/.ssh/config or an address; None means NAME itself."""
     port: Port | None = None
-    user: str | None = None
+    user: Text | None = None
     identity_file: Path | None = None
-    proxy_jump: str | None = None
+    proxy_jump: Text | None = None
     """As in ssh_config(5): `[user@]host[:port]`, several with commas; `none` overrides the file."""
     known_hosts_file: Path | None = None
     """Instead of the files that ~/.ssh/config or OpenSSH's defaults name."""
@@ -85,15 +90,15 @@ class Process(Strict):
     """`[bouncers.process]`: how the pooler is supervised on its host."""
 
     kind: Literal["systemd", "command", "docker", "swarm"]
-    unit: str | None = None
+    unit: Text | None = None
     """systemd: the unit, e.g. `pgbouncer@1.service`."""
-    start_command: tuple[str, ...] | None = None
+    start_command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """command: argv that starts it."""
     pid_file: Path | None = None
-    container: str | None = None
-    service: str | None = None
+    container: Text | None = None
+    service: Text | None = None
     """swarm: the service whose task this is."""
-    sudo: bool = False
+    sudo: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _has_its_key(self) -> Self:
@@ -102,6 +107,17 @@ class Process(Strict):
         if getattr(self, key) is None:
             raise ValueError(f"kind = {self.kind!r} needs {key!r}")
         return self
+
+
+def address_mistake(*, tcp: bool, unix: bool, port: bool) -> str | None:
+    """Say what is wrong with a node that has these address keys; None when nothing is."""
+    if tcp == unix:
+        return 'needs either tcp = "address:port" or unix = "directory" with port'
+    if unix and not port:
+        return "unix needs port, the number in the socket's name .s.PGSQL.PORT"
+    if tcp and port:
+        return "port goes with unix; with tcp it stands in the address"
+    return None
 
 
 class Placed(Tls):
@@ -122,17 +138,18 @@ class Placed(Tls):
         if value is not None:
             found = _TCP.match(value)
             if found is None or not 1 <= int(found["port"]) <= 65535:
-                raise ValueError('must be "address:port"')
+                raise ValueError(
+                    'must be "address:port" with a port from 1 to 65535; an IPv6 address stands in brackets'
+                )
         return value
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
-        if (self.tcp is None) == (self.unix is None):
-            raise ValueError('needs either tcp = "address:port" or unix = "directory" with port')
-        if self.unix is not None and self.port is None:
-            raise ValueError("unix needs port, the number in the socket's name .s.PGSQL.PORT")
-        if self.tcp is not None and self.port is not None:
-            raise ValueError("port goes with unix; with tcp it stands in the address")
+        mistake = address_mistake(
+            tcp=self.tcp is not None, unix=self.unix is not None, port=self.port is not None
+        )
+        if mistake is not None:
+            raise ValueError(mistake)
         return self
 
     @property
@@ -161,7 +178,7 @@ class Bouncer(Placed, Login):
     labels: dict[Label, str] = {}
     peer_group: Name | None = None
     """Bouncers that stand in for one another (so_reuseport peers, or behind one balancer)."""
-    config_file: str | None = None
+    config_file: Text | None = None
     """The ini file's path on its host."""
     process: Process | None = None
     connect_timeout_s: Seconds | None = None
@@ -173,9 +190,9 @@ class PostgresNode(Placed):
 
     name: Name
     role: Literal["primary", "replica"]
-    databases: tuple[str, ...] = ("postgres",)
+    databases: Annotated[tuple[Text, ...], Field(min_length=1)] = ("postgres",)
     """The first one is where Pooldeck logs in to read the node's state."""
-    user: str | None = None
+    user: Text | None = None
     password_from: PasswordSource | None = None
     labels: dict[Label, str] = {}
     connect_timeout_s: Seconds | None = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from console.errors import LabError
+from console.lab.tools import cache_dir, find_tool
 
 SUITES = ("bookworm", "trixie", "sid")
 """Debian suites that carry the three PgBouncer lines; their versions move, so they are read, not assumed."""
@@ -31,27 +31,14 @@ COMMAND_LIMIT_S = 600
 _SOURCES = Path("/etc/apt")
 
 
-def cache_dir() -> Path:
-    """Return the cache folder: `$POOLDECK_CACHE`, else /var/cache/pooldeck for root, else ~/.cache/pooldeck.
-
-    Root's is not in its home: the servers that run from it do so as another user.
-    """
-    told = os.environ.get("POOLDECK_CACHE")
-    if told:
-        return Path(told)
-    if os.geteuid() == 0:
-        return Path("/var/cache/pooldeck")
-    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "pooldeck"
-
-
 def pgbouncer_binaries() -> dict[str, Path]:
     """Return PgBouncer executables by version, oldest first: the machine's own and the unpacked ones.
 
     Nothing is fetched; `fetch_pgbouncers` does that.
     """
     found: dict[str, Path] = {}
-    own = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    candidates = [Path(own)] if own else []
+    own = find_tool("pgbouncer")
+    candidates = [own] if own else []
     candidates += [wrapper for suite in SUITES if (wrapper := _wrapper_path(suite)).exists()]
     for candidate in candidates:
         version = pgbouncer_version(candidate)
@@ -239,6 +226,7 @@ def _unpack_pgbouncer(suite: str) -> None:
             packages.mkdir()
             unpack(apt.download(apt.closure("pgbouncer"), packages), fresh)
             shutil.rmtree(packages)
+            shutil.rmtree(apt.folder)
             fresh.chmod(0o755)
             root = folder / "root"
             shutil.rmtree(root, ignore_errors=True)

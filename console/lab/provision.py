@@ -20,7 +20,7 @@ from pathlib import Path
 from console.errors import LabError
 from console.lab import packages
 from console.lab.packages import say
-from console.lab.tools import TOOLS, find_tool, unpacked_root
+from console.lab.tools import TOOLS, cache_dir, find_tool, pip_wheel, unpacked_root, write_wrappers
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_MARK = "# written by pooldeck for the length of one apt-get install"
@@ -35,7 +35,7 @@ _SERVICES = {
 def missing_packages() -> list[str]:
     """Return the Debian packages whose programs are not to be found on this machine."""
     lacking = {package for tool, package in TOOLS.items() if find_tool(tool) is None}
-    if find_spec("ensurepip") is None:
+    if find_spec("ensurepip") is None and pip_wheel() is None:
         # Debian splits `python3 -m venv` off; without it there is no virtual environment.
         lacking.add("python3-venv")
     return sorted(lacking)
@@ -59,7 +59,7 @@ def provide(wanted: list[str]) -> None:
                 "installing packages with sudo failed", hint=f"install {' '.join(wanted)} yourself"
             )
     else:
-        say(f"no root and no sudo: unpacking {', '.join(wanted)} into {packages.cache_dir()}")
+        say(f"no root and no sudo: unpacking {', '.join(wanted)} into {cache_dir()}")
         _unpack(wanted)
     still = [package for package in missing_packages() if package in wanted]
     if still:
@@ -109,8 +109,10 @@ def _unpack(wanted: list[str]) -> None:
     """Unpack `wanted` and what they need beyond this machine's packages; apt names and verifies them."""
     root = unpacked_root()
     with packages.locked(root.parent):
+        apt = _own_lists(root.parent / "apt")
+        packages.run(["apt-get", "-q", *apt, "update"], what="reading the package lists")
         simulated = packages.run(
-            ["apt-get", "-s", "-q", "--no-install-recommends", "install", *wanted],
+            ["apt-get", "-s", "-q", *apt, "--no-install-recommends", "install", *wanted],
             what="asking apt what is missing",
         )
         names = [line.split()[1] for line in simulated.splitlines() if line.startswith("Inst ")]
@@ -118,13 +120,28 @@ def _unpack(wanted: list[str]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         files = fresh / "packages"
         files.mkdir(parents=True)
-        packages.run(["apt-get", "-q", "download", *names], what="downloading packages", cwd=files)
+        packages.run(["apt-get", "-q", *apt, "download", *names], what="downloading packages", cwd=files)
         packages.unpack(sorted(files.glob("*.deb")), fresh)
         shutil.rmtree(files)
         if root.exists():
             shutil.copytree(root, fresh, symlinks=True, dirs_exist_ok=True)
             shutil.rmtree(root)
         fresh.rename(root)
+        shutil.rmtree(root.parent / "apt")
+        write_wrappers()
+
+
+def _own_lists(folder: Path) -> list[str]:
+    """Return apt options that keep lists and cache in `folder`; the sources are the machine's."""
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return [
+        f"-oDir::State::lists={folder / 'lists'}",
+        f"-oDir::Cache={folder / 'cache'}",
+        "-oAPT::Sandbox::User=",
+        "-oAcquire::Languages=none",
+        "-oAcquire::Retries=3",
+    ]
 
 
 def main() -> int:

@@ -6,10 +6,9 @@ Standard library only: it is asked before the virtual environment exists.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from pathlib import Path
-
-from console.lab.packages import cache_dir
 
 TOOLS = {
     "initdb": "postgresql",
@@ -22,6 +21,19 @@ TOOLS = {
 """Program → Debian package that brings it."""
 
 
+def cache_dir() -> Path:
+    """Return the cache folder: `$POOLDECK_CACHE`, else /var/cache/pooldeck for root, else ~/.cache/pooldeck.
+
+    Root's is not in its home: the servers that run from it do so as another user.
+    """
+    told = os.environ.get("POOLDECK_CACHE")
+    if told:
+        return Path(told)
+    if os.geteuid() == 0:
+        return Path("/var/cache/pooldeck")
+    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "pooldeck"
+
+
 def unpacked_root() -> Path:
     """Return the folder that holds this machine's missing packages when they could not be installed."""
     return cache_dir() / "machine" / "root"
@@ -32,24 +44,35 @@ def find_tool(name: str) -> Path | None:
 
     PostgreSQL's own folder is preferred to the PATH: Debian's /usr/bin holds wrappers that want a cluster.
     """
-    for root in (Path("/"), unpacked_root()):
-        servers = sorted(root.glob(f"usr/lib/postgresql/*/bin/{name}"), key=_major, reverse=True)
-        if servers:
-            return servers[0]
-        for folder in ("usr/sbin", "usr/local/sbin", "usr/bin", "bin"):
-            if os.access(root / folder / name, os.X_OK):
-                return root / folder / name
+    servers = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_major, reverse=True)
+    folders = [Path(folder) for folder in ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/bin")]
+    candidates = [*servers, *(folder / name for folder in folders), unpacked_root().parent / "bin" / name]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return candidate
     found = shutil.which(name)
     return Path(found) if found else None
 
 
-def library_path() -> dict[str, str]:
-    """Return the environment that unpacked programs need; empty when nothing is unpacked."""
+def pip_wheel() -> Path | None:
+    """Return the pip that was unpacked for a Python without ensurepip; None when there is none."""
+    wheels = sorted(unpacked_root().glob("usr/share/python-wheels/pip-*.whl"))
+    return wheels[-1] if wheels else None
+
+
+def write_wrappers() -> None:
+    """Write `machine/bin/NAME` for every unpacked program: it sets the library path and becomes it."""
     root = unpacked_root()
-    if not root.is_dir():
-        return {}
     folders = [str(path) for path in (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*"))]
-    return {"LD_LIBRARY_PATH": ":".join(folders)}
+    wrappers = root.parent / "bin"
+    wrappers.mkdir(exist_ok=True)
+    for pattern in ("usr/bin/*", "usr/sbin/*", "usr/lib/postgresql/*/bin/*"):
+        for program in sorted(root.glob(pattern)):
+            wrapper = wrappers / program.name
+            wrapper.write_text(
+                f'#!/bin/sh\nLD_LIBRARY_PATH="{":".join(folders)}" exec "{program}" "$@"\n', encoding="utf-8"
+            )
+            wrapper.chmod(0o755)
 
 
 def _major(path: Path) -> int:

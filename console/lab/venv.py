@@ -15,7 +15,7 @@ from pathlib import Path
 
 from console.errors import LabError
 from console.lab.packages import say
-from console.lab.tools import unpacked_root
+from console.lab.tools import pip_wheel
 
 LIMIT_S = 1800
 _LOCKS = ("requirements/uv.txt", "requirements/dev.txt", "pyproject.toml")
@@ -47,11 +47,11 @@ def _create(folder: Path) -> None:
         venv.create(folder, with_pip=True)
         return
     venv.create(folder, with_pip=False)
-    wheels = sorted(unpacked_root().glob("usr/share/python-wheels/pip-*.whl"))
-    if not wheels:
+    wheel = pip_wheel()
+    if wheel is None:
         raise LabError("this Python has no ensurepip, so pip cannot be had", hint="install python3-venv")
     _step(
-        [str(folder / "bin" / "python"), f"{wheels[-1]}/pip", "install", "-q", "--no-index", str(wheels[-1])],
+        [str(folder / "bin" / "python"), f"{wheel}/pip", "install", "-q", "--no-index", str(wheel)],
         folder,
     )
 

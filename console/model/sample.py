@@ -44,6 +44,8 @@ class Sample:
     clients: Reading[tuple[Client, ...]] | None = None
     users: Reading[tuple[User, ...]] | None = None
     config: Reading[Mapping[str, Setting]] | None = None
+    unread: Mapping[str, str] = field(default_factory=lambda: NOTHING_MISSING)
+    """What was due and could not be read, or is not asked for, and why: `"CLIENTS" -> "60,000 clients …"`."""
     missing: Mapping[str, str] = field(default_factory=lambda: NOTHING_MISSING)
     """Columns this version does not have, as `"pools.load_balance_hosts" -> "1.24"`."""
     answer_us: int = 0

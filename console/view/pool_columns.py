@@ -146,10 +146,9 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         8,
         _COUNT,
         lambda row: row.size,
-        "Server connections the pool may open, without the reserve: the user's own size, else the database's.",
+        "Server connections the pool may open, reserve aside: the user's own size, else the database's.",
         cell=_size_cell,
         names=("pool_size",),
-        letter="Z",
     ),
     _column(
         "sv_active",

@@ -17,3 +17,6 @@ class ResultTable:
     """Text as sent; None is SQL NULL."""
     tag: str = "SHOW"
     """The command tag."""
+    answer_us: int = 0
+    """Time from the question to the last byte of its answer: an upper bound of what it cost the pooler.
+    0 for a table that was not read from a pooler."""

@@ -1,0 +1,144 @@
+"""Opens admin sessions by a bouncer's name: inventory → route → local endpoint → login.
+
+It holds no session: who asks for one closes it. Time limits are the inventory's `connect_timeout_s`, for
+each phase by itself (password, SSH and tunnel, login), so a slow phase is told by its name.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from console.clock import Clock, SystemClock
+from console.config.schema import Bouncer, Inventory
+from console.errors import CredentialError, NodeError, Phase, UsageError
+from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
+from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
+
+S = TypeVar("S", AdminReader, AdminWriter)
+_TLS_MODES: Final = frozenset({"allow", "prefer", "require", "verify-ca", "verify-full"})
+_MAY_BE_THE_TUNNEL: Final = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
+
+
+class Passwords(Protocol):
+    """Where passwords come from; `console.config.credentials.Credentials` is the real one."""
+
+    async def password(
+        self,
+        source: str | None,
+        *,
+        user: str,
+        node: str,
+        host: str | None,
+        port: int,
+        database: str,
+        timeout_s: float,
+    ) -> SecretStr | None:
+        """Return the password; None when none is to be sent."""
+        ...
+
+
+class PoolerConnector:
+    """Opens admin sessions on the bouncers of one inventory. Safe to call concurrently."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        transport: Transport,
+        credentials: Passwords,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
+        self._default_timeout_s = inventory.defaults.connect_timeout_s
+        self._transport = transport
+        self._credentials = credentials
+        self._clock = clock or SystemClock()
+
+    async def reader(self, name: str, *, as_admin: bool = False) -> AdminReader:
+        """Return a session that can only SHOW, logged in as the monitor user.
+
+        `as_admin`, or a bouncer without a monitor user, takes the admin user instead.
+
+        Raises:
+            NodeError: with the phase that failed: credentials, ssh, tunnel, connect, tls, auth, protocol.
+        """
+        return await self._open(AdminReader, name, as_admin=as_admin)
+
+    async def writer(self, name: str) -> AdminWriter:
+        """Return a session for operations, logged in as the admin user.
+
+        Raises:
+            NodeError: as `reader`; phase credentials when the inventory names no admin user.
+        """
+        return await self._open(AdminWriter, name, as_admin=True)
+
+    async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
+        bouncer = self._bouncers.get(name)
+        if bouncer is None:
+            raise UsageError(f'no bouncer "{name}" in this inventory')
+        timeout_s = bouncer.connect_timeout_s or self._default_timeout_s
+        user, source = _role(bouncer, as_admin=as_admin)
+        password = await self._credentials.password(
+            source,
+            user=user,
+            node=name,
+            host=bouncer.tcp_host or (str(bouncer.unix) if bouncer.unix else None),
+            port=bouncer.listen_port,
+            database=ADMIN_DATABASE,
+            timeout_s=timeout_s,
+        )
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=timeout_s)
+        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint))
+        try:
+            return await kind.connect(login, timeout_s=timeout_s, clock=self._clock)
+        except NodeError as failure:
+            # Through a tunnel a driver sees no more than a closed socket; the tunnel knows why.
+            if bouncer.host is not None and failure.phase in _MAY_BE_THE_TUNNEL:
+                reason = self._transport.failure_of(endpoint)
+                if reason is not None:
+                    raise reason from None
+            raise
+
+
+def route_of(bouncer: Bouncer) -> Route:
+    """Return how to reach a bouncer's admin console."""
+    if bouncer.unix is not None:
+        return Route(bouncer.host, UnixAddress(str(bouncer.unix), bouncer.listen_port), tls=False)
+    address = TcpAddress(bouncer.tcp_host or "", bouncer.listen_port)
+    return Route(bouncer.host, address, tls=bouncer.sslmode in _TLS_MODES)
+
+
+def _role(bouncer: Bouncer, *, as_admin: bool) -> tuple[str, str | None]:
+    """Return the user to log in as and where its password comes from."""
+    if as_admin:
+        if bouncer.admin_user is None:
+            raise CredentialError(
+                "the inventory names no admin user, so nothing can be changed here",
+                where=bouncer.name,
+                hint="set admin_user for this bouncer or in [defaults]: one of its admin_users",
+            )
+        return bouncer.admin_user, bouncer.admin_password_from or bouncer.password_from
+    if bouncer.monitor_user is not None:
+        return bouncer.monitor_user, bouncer.monitor_password_from or bouncer.password_from
+    if bouncer.admin_user is not None:
+        return bouncer.admin_user, bouncer.admin_password_from or bouncer.password_from
+    raise CredentialError(
+        "the inventory names no user to log in as",
+        where=bouncer.name,
+        hint="set monitor_user for this bouncer or in [defaults]: one of its stats_users",
+    )
+
+
+def _tls_parameters(bouncer: Bouncer, endpoint: Endpoint) -> dict[str, str]:
+    """Return libpq's TLS keys; none for a Unix socket, where `admin` turns TLS off."""
+    if endpoint.host.startswith("/"):
+        return {}
+    given = {
+        "sslmode": bouncer.sslmode,
+        "sslrootcert": bouncer.sslrootcert,
+        "sslcert": bouncer.sslcert,
+        "sslkey": bouncer.sslkey,
+    }
+    return {key: str(value) for key, value in given.items() if value is not None}

@@ -217,7 +217,10 @@ async def _from_keyring(service: str, wanted: Wanted) -> SecretStr:
 
 
 def _command_line(text: str, wanted: Wanted) -> tuple[str, ...]:
-    """Split as a shell would, but run none; `{user}`, `{node}`, `{host}`, `{port}`, `{database}` are filled."""
+    """Split as a shell would, but run none. Filled in: `{user}`, `{node}`, `{host}`, `{port}`, `{database}`.
+
+    A password never is: it comes out of a command and goes into none.
+    """
     try:
         words = shlex.split(text)
     except ValueError:

@@ -118,12 +118,13 @@ class Grid(GridView, inherit_bindings=False):
         return self._state.sort_reverse
 
     def set_columns(self, columns: Iterable[Column]) -> None:
-        """Replace the columns. A source with fitting cells must follow before the next repaint."""
+        """Replace the columns. Call `set_source` with cells that fit them right after, without awaiting."""
         self._columns = tuple(columns)
         self._widened.clear()
         self._forget_cells()
-        if self.sort_key not in {column.key for column in self._columns}:
-            self._sort(None, False)
+        if self.sort_key is not None and self.sort_key not in {column.key for column in self._columns}:
+            self._state.sort(None, False)
+            self.post_message(self.SortChanged(self, None, False))
         self._rearrange()
 
     def set_source(self, source: RowSource) -> None:
@@ -177,16 +178,18 @@ class Grid(GridView, inherit_bindings=False):
     # -- changing -----------------------------------------------------------------------------
 
     def _sort(self, column_key: str | None, reverse: bool) -> None:
-        was_visible = self.cursor_visible
+        was_visible, key = self.cursor_visible, self.cursor_key
         self._state.sort(column_key, reverse)
         if not self._placed_by_user:
             self._state.move_to(0)
-        # Cells are remembered by source index, so they outlive a change of order.
-        if self._placed_by_user and was_visible:
+        elif was_visible:
             self._reveal_cursor()
+        # Cells are remembered by source index, so they outlive a change of order.
         self._format_window()
         self._repaint()
         self.post_message(self.SortChanged(self, column_key, reverse))
+        if self.cursor_key != key:
+            self.post_message(self.CursorMoved(self, self.cursor_key))
 
     def _move_to(self, position: int) -> None:
         self._placed_by_user = True

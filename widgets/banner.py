@@ -1,0 +1,49 @@
+"""One line that says where you are: a word that must be read, and some detail.
+
+Must not know what environments there are; the tone is given.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from rich.text import Text
+from textual.widgets import Static
+
+from widgets.cells import clean
+
+BannerTone: TypeAlias = Literal["calm", "caution", "danger"]
+
+
+class Banner(Static):
+    """The environment banner: the word in capitals and a colour, so that neither is needed alone."""
+
+    DEFAULT_CSS = """
+    Banner { height: 1; width: 1fr; padding: 0 1; }
+    Banner.-calm { background: $success-muted; color: $text-success; }
+    Banner.-caution { background: $warning-muted; color: $text-warning; }
+    Banner.-danger { background: $error; color: $text; text-style: bold; }
+    """
+    ALLOW_SELECT = False
+
+    def __init__(
+        self,
+        word: str = "",
+        detail: str = "",
+        tone: BannerTone = "calm",
+        *,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__("", id=id, classes=classes, markup=False)
+        self.say(word, detail, tone)
+
+    def say(self, word: str, detail: str, tone: BannerTone) -> None:
+        """Change what is said. `word` is shown in capitals; either text may be empty."""
+        self.word, self.detail, self.tone = word, detail, tone
+        for name in ("calm", "caution", "danger"):
+            self.set_class(name == tone, f"-{name}")
+        text = Text(clean(word.upper()), style="bold", no_wrap=True, overflow="ellipsis")
+        if detail:
+            text.append(f"  {clean(detail)}" if word else clean(detail), style="not bold")
+        self.update(text)

@@ -1,0 +1,259 @@
+"""A panel that asks before something is done, made so that it cannot be answered by accident.
+
+It must not know what is confirmed, and decides nothing: it asks for a phrase and reports that it was typed.
+The guard checks the phrase again.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from rich.console import RenderableType
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from widgets.cells import clean
+
+
+class _PhraseInput(Input):
+    """An input that must be typed into."""
+
+    class PasteRefused(Message):
+        """Someone tried to paste."""
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.post_message(self.PasteRefused())
+
+    def action_paste(self) -> None:
+        """Refuse the paste key as well."""
+        self.post_message(self.PasteRefused())
+
+
+class Confirm(Vertical):
+    """Shows what will happen and asks for a phrase, or only for OK.
+
+    Cancel has the focus and Escape cancels. OK works when all hold: `arm_after_s` has passed, the phrase
+    is typed exactly, `lock_ok` is not in force. Typing while Cancel has the focus goes to the phrase. After
+    OK it answers no more: exactly one of its two messages is sent.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", id="confirm.cancel"),
+        Binding("left", "app.focus_previous", "Previous", show=False),
+        Binding("right", "app.focus_next", "Next", show=False),
+    ]
+    DEFAULT_CSS = """
+    Confirm {
+        width: 76; max-width: 100%; height: auto; max-height: 100%;
+        background: $surface; color: $foreground; border: heavy $warning; padding: 0 1;
+    }
+    Confirm > .confirm--title { text-style: bold; color: $text-warning; height: auto; }
+    Confirm > .confirm--body { height: auto; max-height: 60vh; }
+    Confirm > .confirm--body > * { height: auto; }
+    Confirm > .confirm--ask { height: auto; margin-top: 1; }
+    Confirm > .confirm--status { height: auto; color: $text-warning; }
+    Confirm > Horizontal { height: auto; align-horizontal: right; }
+    Confirm Button { margin-left: 2; }
+    Confirm Button:focus { text-style: bold reverse; }
+    """
+
+    class Confirmed(Message):
+        """OK. `phrase` is what was typed, "" where none was asked for."""
+
+        def __init__(self, confirm: Confirm, phrase: str) -> None:
+            super().__init__()
+            self.confirm = confirm
+            self.phrase = phrase
+
+        @property
+        def control(self) -> Confirm:
+            """The sender."""
+            return self.confirm
+
+    class Cancelled(Message):
+        """Cancel or Escape."""
+
+        def __init__(self, confirm: Confirm) -> None:
+            super().__init__()
+            self.confirm = confirm
+
+        @property
+        def control(self) -> Confirm:
+            """The sender."""
+            return self.confirm
+
+    def __init__(
+        self,
+        title: str,
+        body: RenderableType | Widget,
+        *,
+        phrase: str | None = None,
+        arm_after_s: float = 0.0,
+        ok_label: str = "OK",
+        focus_on: Literal["cancel", "ok"] = "cancel",
+        id: str | None = None,
+    ) -> None:
+        """Make the panel.
+
+        Args:
+            title: what will be done to what, one line.
+            body: a renderable, or a widget of the caller's such as a `PlanView`.
+            phrase: must be typed exactly; None asks for OK alone.
+            arm_after_s: OK stays off for this long after the panel appears or is unlocked; 0 is at once.
+            ok_label: the verb.
+            focus_on: "ok" lets Enter alone confirm, for harmless things; not used when a phrase is asked.
+            id: as for every widget.
+        """
+        super().__init__(id=id)
+        self._heading = title
+        self._body = body if isinstance(body, Widget) else Static(body, markup=False)
+        self._phrase = phrase
+        self._arm_after_s = arm_after_s
+        self._focus_ok = focus_on == "ok" and phrase is None
+        self._armed = False
+        self._locked: str | None = None
+        self._answered = False
+        self._note = ""
+        self._timer: Timer | None = None
+        self._input = _PhraseInput(placeholder="", id="confirm-phrase")
+        self._status = Static("", classes="confirm--status", markup=False)
+        self._ok = Button(ok_label, variant="warning", id="confirm-ok", disabled=True)
+        self._cancel = Button("Cancel", id="confirm-cancel")
+
+    def compose(self) -> ComposeResult:
+        """Title, body, phrase, state, buttons."""
+        yield Static(clean(self._heading), classes="confirm--title", markup=False)
+        with VerticalScroll(classes="confirm--body", can_focus=False):
+            yield self._body
+        if self._phrase is not None:
+            ask = Text.assemble("Type ", (clean(self._phrase), "bold underline"), " to go on:")
+            yield Static(ask, classes="confirm--ask", markup=False)
+            yield self._input
+        yield self._status
+        with Horizontal():
+            yield self._cancel
+            yield self._ok
+
+    def on_mount(self) -> None:
+        """Focus Cancel and start the delay."""
+        self._cancel.focus()
+        self._arm_later()
+
+    @property
+    def ready(self) -> bool:
+        """Whether OK would confirm now."""
+        typed = self._phrase is None or self._input.value == self._phrase
+        return self._armed and typed and self._locked is None and not self._answered
+
+    @property
+    def locked(self) -> str | None:
+        """Why OK is locked, or None."""
+        return self._locked
+
+    def update_body(self, body: RenderableType) -> None:
+        """Show newer numbers. A body given as a widget is updated through that widget.
+
+        Raises:
+            TypeError: the body was given as a widget.
+        """
+        if not isinstance(self._body, Static):
+            raise TypeError("the body is a widget of the caller's: update that")
+        self._body.update(body)
+
+    def lock_ok(self, reason: str) -> None:
+        """Switch OK off because what was shown no longer holds, and say why."""
+        self._locked = reason
+        self._refresh_state()
+
+    def unlock_ok(self) -> None:
+        """What is shown holds again: the phrase is asked for anew and the delay starts again."""
+        self._locked = None
+        self._input.value = ""
+        self._arm_later()
+
+    def _arm_later(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._armed = self._arm_after_s <= 0
+        if not self._armed:
+            self._timer = self.set_timer(self._arm_after_s, self._arm)
+        self._refresh_state()
+
+    def _arm(self) -> None:
+        self._armed = True
+        self._refresh_state()
+
+    def _refresh_state(self) -> None:
+        self._ok.disabled = not self.ready
+        if self._locked is not None:
+            note = f"Locked: {clean(self._locked)}"
+        elif self._note:
+            note = self._note
+        elif not self._armed:
+            note = f"OK can be used {self._arm_after_s:g} s after this appeared."
+        else:
+            note = ""
+        self._status.update(note)
+        self._status.display = bool(note)
+        if self._focus_ok and self.ready and self._cancel.has_focus:
+            self._focus_ok = False
+            self._ok.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """Send typing to the phrase; Cancel's own keys stay its own."""
+        if self._phrase is None or self._input.has_focus or not event.is_printable or event.key == "space":
+            return
+        event.stop()
+        self._input.focus()
+        self._input.insert_text_at_cursor(event.character or "")
+
+    def action_cancel(self) -> None:
+        """Answer no."""
+        if not self._answered:
+            self._answered = True
+            self._refresh_state()
+            self.post_message(self.Cancelled(self))
+
+    def _confirm(self) -> None:
+        if self.ready:
+            phrase = self._input.value if self._phrase is not None else ""
+            self._answered = True
+            self._refresh_state()
+            self.post_message(self.Confirmed(self, phrase))
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button is self._ok:
+            self._confirm()
+        elif event.button is self._cancel:
+            self.action_cancel()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._note = ""
+        self._refresh_state()
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        if not self.ready and self._armed and self._locked is None and not self._answered:
+            self._note = "That is not the phrase."
+            self._refresh_state()
+        self._confirm()
+
+    @on(_PhraseInput.PasteRefused)
+    def _refused(self, event: _PhraseInput.PasteRefused) -> None:
+        event.stop()
+        self._note = "Pasting is refused: type the phrase."
+        self._refresh_state()

@@ -1,0 +1,119 @@
+"""Shows a plan: sections of facts, the exact statements, and what to mind. It must not make or run one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from widgets.cells import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part, such as one target of an operation."""
+
+    title: str
+    facts: Sequence[tuple[str, str]] = ()
+    """Label and value; the value wraps."""
+    statements: Sequence[str] = ()
+    """Numbered in the order they are sent; wrapped, never cut."""
+    warnings: Sequence[str] = ()
+    """Sentences, each shown with the word `warning`."""
+
+
+class PlanView(VerticalScroll, can_focus=True):
+    """A scrollable list of sections."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "plan-view--title",
+        "plan-view--label",
+        "plan-view--statement",
+        "plan-view--warning",
+    }
+    DEFAULT_CSS = """
+    PlanView { height: 1fr; background: $surface; color: $foreground; padding: 0 1; }
+    PlanView > Static { width: 1fr; height: auto; }
+    PlanView > .plan-view--title { color: $text-accent; text-style: bold; }
+    PlanView > .plan-view--label { color: $text-muted; }
+    PlanView > .plan-view--statement { color: $text-primary; text-style: bold; }
+    PlanView > .plan-view--warning { color: $text-warning; text-style: bold; }
+    """
+
+    def __init__(
+        self, sections: Sequence[Section] = (), *, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._sections = tuple(sections)
+        self._body = Static("", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """The one widget that holds the text."""
+        yield self._body
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """What is shown."""
+        return self._sections
+
+    def show(self, sections: Sequence[Section]) -> None:
+        """Show other sections; the scroll position stays, so that moving numbers can be read."""
+        self._sections = tuple(sections)
+        if self.is_mounted:
+            self._draw()
+
+    def on_mount(self) -> None:
+        """Draw, now that the theme's colours are known."""
+        self._draw()
+
+    def notify_style_update(self) -> None:
+        """Take over another theme's colours."""
+        super().notify_style_update()
+        if self.is_mounted:
+            self.call_next(self._draw)
+
+    def _draw(self) -> None:
+        parts: list[RenderableType] = []
+        for section in self._sections:
+            if parts:
+                parts.append("")
+            parts.append(Text(clean(section.title), style=self._style("title")))
+            parts.extend(self._parts(section))
+        self._body.update(Group(*parts))
+
+    def _parts(self, section: Section) -> list[RenderableType]:
+        parts: list[RenderableType] = []
+        if section.facts:
+            table = self._table()
+            for label, value in section.facts:
+                table.add_row("", Text(clean(label), style=self._style("label")), Text(clean(value)))
+            parts.append(table)
+        if section.statements:
+            table = self._table()
+            for number, statement in enumerate(section.statements, 1):
+                table.add_row("", f"{number}.", Text(clean(statement), style=self._style("statement")))
+            parts.append(table)
+        for warning in section.warnings:
+            table = self._table()
+            table.add_row("", Text("warning", style=self._style("warning")), Text(clean(warning)))
+            parts.append(table)
+        return parts
+
+    @staticmethod
+    def _table() -> Table:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=0)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        return table
+
+    def _style(self, name: str) -> Style:
+        return self.get_component_styles(f"plan-view--{name}").partial_rich_style

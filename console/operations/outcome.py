@@ -1,0 +1,150 @@
+"""What comes out of a run: events while it goes, receipts when it is over. Values only, all JSON-able."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from console.operations.target import Target
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Outcome(StrEnum):
+    """How a target ended (design.md, 4)."""
+
+    OK = "ok"
+    NO_CHANGE = "no change"
+    SKIPPED = "skipped"
+    """Nothing was sent: the guard refused, or the world had moved since the plan."""
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The connection was lost and reading back could not tell."""
+
+
+_WORST_LAST = (Outcome.NO_CHANGE, Outcome.OK, Outcome.SKIPPED, Outcome.FAILED, Outcome.UNKNOWN)
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    STARTED = "started"
+    SENT = "sent"
+    ANSWERED = "answered"
+    WAITING = "waiting"
+    """A pause is not complete; `data` has `servers` and `remaining_s`."""
+    UNDOING = "undoing"
+    WARNING = "warning"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in a run."""
+
+    at_s: float
+    """Wall clock, seconds since the epoch."""
+    run_id: str
+    target: str
+    kind: EventKind
+    text: str
+    """For people; complete without `data`."""
+    data: Mapping[str, Any] = NOTHING
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able values."""
+        return {
+            "at": self.at_s,
+            "run": self.run_id,
+            "target": self.target,
+            "event": self.kind.value,
+            "text": self.text,
+            **self.data,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One statement and what came back."""
+
+    statement: str
+    reply: str | None
+    """The command tag or the error's text; None when nothing came."""
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A client that kept a server, so that a pause could not complete."""
+
+    database: str
+    user: str
+    state: str
+    address: str
+    application_name: str | None
+    since: str
+    """When its query began, as the pooler wrote it (its local zone)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReceipt:
+    """What was done to one target, and what it was read to be afterwards."""
+
+    target: Target
+    outcome: Outcome
+    detail: str
+    """One sentence or two; says what happened and why."""
+    before: str
+    """The state as words, e.g. `running`."""
+    after: str | None
+    """None when it could not be read."""
+    started_at_s: float
+    duration_s: float
+    exchanges: tuple[Exchange, ...] = ()
+    verified: tuple[str, ...] = ()
+    """Each thing that was read back and found so."""
+    differences: tuple[str, ...] = ()
+    """Reload: settings and databases that changed."""
+    still_active: tuple[str, ...] = ()
+    """Pause: pools that were not drained when time was up."""
+    holders: tuple[Holder, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    clients_cut_at_s: float | None = None
+    """Wall clock: when the first waiting clients are cut if it stays paused; None: never, or not paused."""
+    refused_by: str | None = None
+    """The guard's rule when it was refused at the last moment."""
+    interrupted: bool = False
+    """Somebody cancelled it, and it was undone."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able values."""
+        return {**asdict(self), "target": str(self.target), "outcome": self.outcome.value}
+
+
+@dataclass(frozen=True, slots=True)
+class RunReceipt:
+    """A run that is over."""
+
+    run_id: str
+    op: str
+    plan_hash: str
+    targets: tuple[TargetReceipt, ...] = field(default=())
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst outcome of its targets."""
+        return max((target.outcome for target in self.targets), key=_WORST_LAST.index)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the guard refused a target at the last moment."""
+        return any(target.refused_by for target in self.targets)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody cancelled it."""
+        return any(target.interrupted for target in self.targets)

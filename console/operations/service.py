@@ -1,0 +1,181 @@
+"""The owner of operations: plans, judges, and keeps runs alive independently of who asked for them.
+
+A screen or command that goes away leaves its run running; closing the service stops every run, which undoes
+what it must, and waits for that. Nothing here decides what is allowed: `console.guard` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from console.audit.journal import Journal
+from console.clock import Clock
+from console.config.schema import Inventory
+from console.errors import RefusedError
+from console.guard.permit import Permit, PermitOffice
+from console.guard.policy import Policy
+from console.guard.verdict import Verdict
+from console.operations.control import Control, insist
+from console.operations.executor import Executor
+from console.operations.outcome import NOTHING, Event, EventKind, RunReceipt
+from console.operations.plan import Plan
+from console.operations.planner import Planner
+from console.operations.sessions import Connector
+
+RUNS_KEPT = 100
+"""Finished runs that can still be looked at."""
+
+
+class Run:
+    """One run, alive or over. Made by `OperationService.submit`."""
+
+    def __init__(self, run_id: str, plan: Plan, clock: Clock) -> None:
+        self.id = run_id
+        self.plan = plan
+        self.started_at_s = clock.wall_s()
+        self._clock = clock
+        self._events: list[Event] = []
+        self._news = asyncio.Event()
+        self._control = Control()
+        self._task: asyncio.Task[RunReceipt] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._task is not None and self._task.done()
+
+    def cancel(self) -> None:
+        """Ask it to stop and undo; its receipt tells what came of it. Safe to call often."""
+        self._control.stop()
+
+    async def receipt(self) -> RunReceipt:
+        """Wait for the end. Cancelling this wait leaves the run running."""
+        assert self._task is not None, "a run is started before it is handed out"
+        return await asyncio.shield(self._task)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield every event from the first on, until the run is over. Any number may listen."""
+        seen = 0
+        while True:
+            news = self._news
+            for event in self._events[seen:]:
+                seen += 1
+                yield event
+            if self.done and seen == len(self._events):
+                return
+            if seen == len(self._events):
+                await news.wait()
+
+    def _say(self, target: str, kind: EventKind, text: str, data: Mapping[str, Any] = NOTHING) -> None:
+        self._events.append(Event(self._clock.wall_s(), self.id, target, kind, text, data))
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _start(self, executor: Executor, permit: Permit) -> asyncio.Task[RunReceipt]:
+        task = asyncio.create_task(
+            executor.run(self.id, self.plan, permit, self._control, self._say), name=f"run {self.id}"
+        )
+        self._task = task
+        task.add_done_callback(lambda _: self._wake())
+        return task
+
+
+class OperationService:
+    """Operations on one fleet. Use as an async context manager, or call `close`."""
+
+    def __init__(
+        self, inventory: Inventory, connector: Connector, journal: Journal, clock: Clock, read_only: bool
+    ) -> None:
+        self._clock = clock
+        self._policy = Policy(inventory.environment, read_only)
+        self._office = PermitOffice(self._policy, clock)
+        self._planner = Planner(inventory, connector, clock, read_only=read_only)
+        self._executor = Executor(self._planner, connector, journal, clock, read_only=read_only)
+        self._runs: dict[str, Run] = {}
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Runs of this process, oldest first; finished ones are forgotten after `RUNS_KEPT`."""
+        return tuple(self._runs.values())
+
+    async def plan(self, op: str, selector: str, **parameters: Any) -> Plan:
+        """Return the plan of a verb on what a selector names; sends nothing that changes anything.
+
+        Raises:
+            UsageError: it cannot be planned as asked. NodeError: the pooler did not answer.
+        """
+        return await self._planner.plan(op, selector, parameters)
+
+    def judge(self, plan: Plan) -> Verdict:
+        """Return what the guard says."""
+        return self._policy.judge(plan)
+
+    def permit(
+        self, plan: Plan, verdict: Verdict, phrase: str | None = None, *, answer: str = "confirmed"
+    ) -> Permit:
+        """Return the permit for a plan whose verdict was answered.
+
+        Args:
+            plan: the plan.
+            verdict: what `judge` said and the user saw.
+            phrase: what was typed; None when only Enter was asked for.
+            answer: how it was answered, for the journal.
+
+        Raises:
+            RefusedError: denied, or answered wrongly.
+        """
+        return self._office.mint(plan, verdict, phrase, answer=answer)
+
+    def submit(self, plan: Plan, permit: Permit) -> Run:
+        """Start a run and return it; needs a running event loop.
+
+        Raises:
+            RefusedError: the permit is not good for this plan, or another run works on the same bouncer.
+        """
+        if self._closing:
+            raise RefusedError("Pooldeck is ending", where="operations.closing")
+        busy = {item.target.bouncer: run for run in self.runs if not run.done for item in run.plan.targets}
+        for item in plan.targets:
+            other = busy.get(item.target.bouncer)
+            if other is not None:
+                raise RefusedError(
+                    f"{other.plan.title} is still running on {item.target.bouncer}", where="operations.busy"
+                )
+        self._executor.admit(plan, permit, self._office)
+        run = Run(secrets.token_hex(8), plan, self._clock)
+        self._runs[run.id] = run
+        run._start(self._executor, permit)
+        self._forget_old()
+        return run
+
+    async def close(self) -> None:
+        """Stop every run and wait until each has undone what it must; safe to call twice."""
+        self._closing = True
+        for run in self.runs:
+            run.cancel()
+        await insist(self._all_over)
+
+    async def _all_over(self) -> None:
+        tasks = [run._task for run in self.runs if run._task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_old(self) -> None:
+        finished = [run.id for run in self.runs if run.done]
+        for run_id in finished[: max(0, len(finished) - RUNS_KEPT)]:
+            del self._runs[run_id]

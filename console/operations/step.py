@@ -1,0 +1,137 @@
+"""One verb on one target while it runs: its plan, its sessions' statements, its clock, its voice.
+
+A step sends and remembers; it decides nothing. Verbs (`pause`, `resume`, `reload`) use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.clock import Clock
+from console.errors import AdminError, NodeError, PooldeckError
+from console.operations.control import Control
+from console.operations.observe import Observation
+from console.operations.outcome import NOTHING, EventKind, Exchange, Outcome, TargetReceipt
+from console.operations.sessions import Connector, ReadSession, WriteSession, require_one_process
+from console.operations.spec import Parameters
+from console.operations.target import Target
+from console.poolers.base import Dialect
+
+REOPEN_PAUSE_S = 0.3
+
+
+@dataclass(slots=True)
+class Step:
+    """What a verb is handed."""
+
+    target: Target
+    statements: tuple[str, ...]
+    already: bool
+    """The plan found it as wanted: nothing may be sent."""
+    present: str
+    parameters: Parameters
+    before: Observation
+    dialect: Dialect
+    connector: Connector
+    clock: Clock
+    control: Control
+    query_timeout_s: float
+    say: Callable[[EventKind, str, Mapping[str, Any]], None]
+    started_at_s: float = field(init=False)
+    started_s: float = field(init=False)
+    exchanges: list[Exchange] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.started_at_s = self.clock.wall_s()
+        self.started_s = self.clock.monotonic_s()
+
+    def tell(self, kind: EventKind, text: str, data: Mapping[str, Any] = NOTHING) -> None:
+        """Emit an event."""
+        self.say(kind, text, data)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for the receipt and tell it now."""
+        self.warnings.append(text)
+        self.tell(EventKind.WARNING, text)
+
+    async def send(self, session: WriteSession, statement: str, timeout_s: float | None) -> str:
+        """Send one statement and return its tag; it is told and kept, whatever comes back.
+
+        Raises:
+            AdminError: the pooler refused. NodeError: no answer.
+        """
+        self.tell(EventKind.SENT, f"→ {statement}")
+        begun = self.clock.monotonic_s()
+        reply: str | None = None
+        try:
+            reply = await session.execute(statement, timeout_s)
+        except AdminError as error:
+            reply = f"ERROR: {error.message}"
+            raise
+        finally:
+            took = self.clock.monotonic_s() - begun
+            self.exchanges.append(Exchange(statement, reply, took))
+            self.tell(EventKind.ANSWERED, f"← {reply or 'no answer'} ({took * 1000:.0f} ms)")
+        return reply
+
+    async def check_process(self, *sessions: ReadSession) -> None:
+        """Make sure that the sessions meet the process that was observed; see `require_one_process`."""
+        await require_one_process(
+            self.dialect,
+            self.before.config,
+            *sessions,
+            where=str(self.target),
+            timeout_s=self.query_timeout_s,
+        )
+
+    async def reopen(self, *, until_s: float) -> WriteSession | None:
+        """Open an admin session, trying again until the loop's time `until_s`; None when none came."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout_at(until_s):
+                    session = await self.connector.writer(self.target.bouncer)
+            except (PooldeckError, TimeoutError):
+                if loop.time() + REOPEN_PAUSE_S >= until_s:
+                    return None
+                await asyncio.sleep(REOPEN_PAUSE_S)
+                continue
+            try:
+                await self.check_process(session)
+            except PooldeckError:
+                await session.close()
+                if loop.time() + REOPEN_PAUSE_S >= until_s:
+                    return None
+                await asyncio.sleep(REOPEN_PAUSE_S)
+                continue
+            return session
+
+    def receipt(self, outcome: Outcome, detail: str, after: str | None, **more: Any) -> TargetReceipt:
+        """Return the receipt of this step as of now."""
+        return TargetReceipt(
+            target=self.target,
+            outcome=outcome,
+            detail=detail,
+            before=self.present,
+            after=after,
+            started_at_s=self.started_at_s,
+            duration_s=self.clock.monotonic_s() - self.started_s,
+            exchanges=tuple(self.exchanges),
+            warnings=tuple(self.warnings),
+            **more,
+        )
+
+
+def why(error: PooldeckError) -> str:
+    """Return an error as a clause of a sentence."""
+    phase = f" ({error.phase})" if isinstance(error, NodeError) else ""
+    return f"{error.message}{phase}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 server`, `2 servers`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -70,13 +70,18 @@ def _install(wanted: list[str]) -> None:
     say(f"installing {', '.join(wanted)}; none of their services is started or enabled")
     with _no_service_starts():
         packages.run(["apt-get", "-q", "update"], what="apt-get update")
-        packages.run(["apt-get", "-q", "-y", "install", *wanted], what=f"installing {', '.join(wanted)}")
-    if Path("/run/systemd/system").is_dir():
-        for package in wanted:
-            for service in _SERVICES.get(package, ()):
-                subprocess.run(
-                    ["systemctl", "disable", "--quiet", service], capture_output=True, timeout=60, check=False
-                )
+        install = ["apt-get", "-q", "-y", "--no-install-recommends", "install", *wanted]
+        packages.run(install, what=f"installing {', '.join(wanted)}")
+    for package in wanted:
+        for service in _SERVICES.get(package, ()):
+            _disable(service)
+
+
+def _disable(service: str) -> None:
+    """Take a service out of the boot; where it does not exist there is nothing to disable."""
+    for command in (["systemctl", "disable", "--quiet", service], ["update-rc.d", service, "disable"]):
+        if shutil.which(command[0]):
+            subprocess.run(command, capture_output=True, timeout=60, check=False)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,158 @@
+"""Sessions with Postgres nodes, by asyncpg, through the same transport as the poolers'.
+
+Sessions are read-only (`default_transaction_read_only`) and every statement has a time limit on the server
+too, so that a question never outlives its asker. It must not change anything on a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from typing import Protocol
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+from pydantic import SecretStr
+
+from console.config.schema import Inventory, PostgresNode
+from console.errors import PooldeckError, UsageError
+from console.model.fleet import PostgresReading
+from console.postgres.failures import connect_failure, query_failure
+from console.postgres.queries import BACKENDS, NODE, reading_from
+from console.postgres.tls import TlsArgument, tls_argument, wants_tls
+from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
+
+_CLOSE_LIMIT_S = 1.0
+
+
+class PasswordSource(Protocol):
+    """Where passwords come from; `console.config.credentials.Credentials` is one."""
+
+    async def password(
+        self,
+        source: str | None,
+        *,
+        user: str,
+        node: str,
+        host: str,
+        port: int,
+        database: str,
+        timeout_s: float,
+    ) -> SecretStr | None:
+        """Return a password, or None when the source has none."""
+        ...
+
+
+class PostgresReader:
+    """One session with a Postgres node; it can only read."""
+
+    def __init__(self, name: str, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.name = name
+        self._connection = connection
+
+    async def read(self, *, timeout_s: float) -> PostgresReading:
+        """Ask for everything a snapshot shows of the node, within `timeout_s`.
+
+        Raises:
+            NodeError: phase `protocol` or `parse`; LostConnection, DeadlineError. Close the session after it.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                node = await self._connection.fetchrow(NODE)
+                backends = await self._connection.fetch(BACKENDS)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise query_failure(error, where=self.name, limit_s=timeout_s) from None
+        if node is None:
+            raise query_failure(OSError("no row"), where=self.name, limit_s=timeout_s)
+        return reading_from(dict(node), [dict(row) for row in backends], where=self.name)
+
+    async def close(self) -> None:
+        """End the session; a server that does not answer is cut off after a second."""
+        try:
+            await self._connection.close(timeout=_CLOSE_LIMIT_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()
+        except asyncio.CancelledError:
+            self._connection.terminate()
+            raise
+
+
+class PostgresConnector:
+    """Logs in to the Postgres nodes of an inventory."""
+
+    def __init__(self, inventory: Inventory, transport: Transport, credentials: PasswordSource) -> None:
+        self._nodes = {node.name: node for node in inventory.postgres}
+        self._connect_limit_s = inventory.defaults.connect_timeout_s
+        self._query_limit_s = inventory.defaults.query_timeout_s
+        self._transport = transport
+        self._credentials = credentials
+
+    async def reader(self, name: str, /) -> PostgresReader:
+        """Log in to the first of a node's `databases`; each phase within its `connect_timeout_s`.
+
+        Raises:
+            NodeError: the phase that failed; UsageError: no node has that name.
+        """
+        node = self._nodes.get(name)
+        if node is None:
+            raise UsageError(f"no Postgres node is called {name!r}", hint="names are in the inventory")
+        limit_s = node.connect_timeout_s or self._connect_limit_s
+        user = node.user or getpass.getuser()
+        password = await self._credentials.password(
+            node.password_from,
+            user=user,
+            node=name,
+            host=node.tcp_host or str(node.unix),
+            port=node.listen_port,
+            database=node.databases[0],
+            timeout_s=limit_s,
+        )
+        endpoint = await self._transport.endpoint(route_of(node), timeout_s=limit_s)
+        try:
+            tls = await asyncio.to_thread(tls_argument, node, endpoint.host if endpoint.hostaddr else None)
+            connection = await self._connect(node, user, password, endpoint, tls, limit_s)
+        except (PooldeckError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
+        except asyncpg.InternalClientError as error:
+            failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
+        else:
+            return PostgresReader(name, connection)
+        raise self._transport.failure_of(endpoint) or failure from None
+
+    async def _connect(
+        self,
+        node: PostgresNode,
+        user: str,
+        password: SecretStr | None,
+        endpoint: Endpoint,
+        tls: TlsArgument,
+        limit_s: float,
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        query_limit_s = node.query_timeout_s or self._query_limit_s
+        return await asyncpg.connect(
+            host=endpoint.hostaddr or endpoint.host,
+            port=endpoint.port,
+            user=user,
+            # "" and not None: asyncpg would go and look in $PGPASSWORD and ~/.pgpass by itself.
+            password=password.get_secret_value() if password is not None else "",
+            database=node.databases[0],
+            ssl=tls,
+            direct_tls=False,
+            timeout=limit_s,
+            # Two statements every five seconds gain nothing from a cache, and without one they also pass a
+            # pooler in transaction mode.
+            statement_cache_size=0,
+            target_session_attrs=SessionAttribute.any,
+            server_settings={
+                "application_name": "pooldeck",
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(round(query_limit_s * 1000)),
+            },
+        )
+
+
+def route_of(node: PostgresNode) -> Route:
+    """Return how to reach a node."""
+    if node.unix is not None:
+        return Route(node.host, UnixAddress(str(node.unix), node.listen_port), tls=False)
+    return Route(node.host, TcpAddress(node.tcp_host or "", node.listen_port), tls=wants_tls(node))

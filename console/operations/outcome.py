@@ -52,7 +52,7 @@ class Event:
     kind: EventKind
     text: str
     """For people; complete without `data`."""
-    data: Mapping[str, Any] = NOTHING
+    data: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""

@@ -1,0 +1,138 @@
+"""What the tests of operations share: a service on one real bouncer, its journal, and its truth by psycopg."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from pydantic import SecretStr
+
+from console.audit.actor import Actor
+from console.audit.journal import Journal
+from console.clock import SystemClock
+from console.config.schema import Bouncer, Inventory
+from console.errors import NodeError
+from console.guard.verdict import Confirm
+from console.lab.bouncer import PgBouncerServer
+from console.lab.secrets import ADMIN, MONITOR, Secrets
+from console.operations.outcome import TargetReceipt
+from console.operations.plan import Plan
+from console.operations.service import OperationService, Run
+from console.poolers.connect import PoolerConnector
+from console.transport.base import Endpoint, Route, TcpAddress
+from console.transport.base import CommandResult
+
+LIMIT_S = 15.0
+
+
+class Direct:
+    """A transport that goes nowhere but straight."""
+
+    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:
+        address = route.address
+        host = address.host if isinstance(address, TcpAddress) else address.directory
+        return Endpoint(host=host, port=address.port)
+
+    def failure_of(self, endpoint: Endpoint) -> NodeError | None:
+        return None
+
+    async def run(self, host: str, argv: Any, **options: Any) -> CommandResult:
+        raise AssertionError("operations of this version run no remote command")
+
+    async def close(self) -> None:
+        return
+
+
+class LabPasswords:
+    """Passwords of the lab's roles."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    async def password(self, source: str | None, *, user: str, **_: Any) -> SecretStr:
+        return SecretStr(self._secrets.password(user))
+
+
+class Desk:
+    """An operations service in front of one bouncer, called `edge`."""
+
+    def __init__(
+        self,
+        server: PgBouncerServer,
+        journal: Path,
+        *,
+        environment: Literal["development", "staging", "production"] = "development",
+        read_only: bool = False,
+        port: int | None = None,
+    ) -> None:
+        self.server = server
+        self.journal_path = journal
+        bouncer = Bouncer(
+            name="edge",
+            tcp=f"{server.host}:{port or server.port}",
+            sslmode="disable",
+            admin_user=ADMIN,
+            monitor_user=MONITOR,
+            connect_timeout_s=2,
+            query_timeout_s=2,
+        )
+        self.inventory = Inventory(fleet="test", environment=environment, bouncers=(bouncer,))
+        clock = SystemClock()
+        self.connector = PoolerConnector(self.inventory, Direct(), LabPasswords(server.secrets))
+        self.journal = Journal(journal, clock, Actor.current({}))
+        self.service = OperationService(self.inventory, self.connector, self.journal, clock, read_only)
+
+    async def start(self, op: str, selector: str = "edge", **parameters: Any) -> Run:
+        """Plan, confirm and submit."""
+        return self.submit(await self.service.plan(op, selector, **parameters))
+
+    def submit(self, plan: Plan) -> Run:
+        """Confirm and submit a plan."""
+        verdict = self.service.judge(plan)
+        phrase = verdict.phrase if isinstance(verdict, Confirm) else None
+        return self.service.submit(plan, self.service.permit(plan, verdict, phrase))
+
+    async def do(self, op: str, selector: str = "edge", **parameters: Any) -> TargetReceipt:
+        """Carry an operation out and return its receipt."""
+        return await self.finish(await self.start(op, selector, **parameters))
+
+    async def finish(self, run: Run) -> TargetReceipt:
+        """Wait for a run's receipt."""
+        async with asyncio.timeout(LIMIT_S * 2):
+            return (await run.receipt()).targets[0]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The journal's records."""
+        if not self.journal_path.exists():
+            return []
+        return [json.loads(line) for line in self.journal_path.read_text().splitlines()]
+
+    def is_paused(self, database: str | None = None) -> bool:
+        """Ask the bouncer itself, by a session of the test's own."""
+        with self.server.admin() as console:
+            return is_paused(console, database)
+
+
+def is_paused(console: psycopg.Connection[Any], database: str | None = None) -> bool:
+    """Say whether a bouncer, or one of its databases, is paused."""
+    if database is None:
+        try:
+            console.execute("PAUSE pgbouncer")
+        except psycopg.Error as error:
+            return "already" in str(error)
+        raise AssertionError("the probe was not refused")
+    cursor = console.execute("SHOW DATABASES")
+    names = [column.name for column in cursor.description or ()]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return next(bool(row["paused"]) for row in rows if row["name"] == database)
+
+
+async def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+    """Wait until `condition()` holds; it is asked in a thread."""
+    async with asyncio.timeout(limit_s):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.02)

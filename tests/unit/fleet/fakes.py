@@ -14,22 +14,28 @@ from console.model.rows import Stats
 from console.model.table import ResultTable
 from console.model.version import Version
 
-POOLS = (
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+POOLS = _names(
     "database user cl_active cl_waiting cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel"
     " sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode"
-).split()
-DATABASES = (
+)
+DATABASES = _names(
     "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections"
     " current_connections paused disabled"
-).split()
-STATS = (
+)
+STATS = _names(
     "database total_xact_count total_query_count total_received total_sent total_xact_time total_query_time"
-    " total_wait_time avg_xact_count avg_query_count avg_recv avg_sent avg_xact_time avg_query_time avg_wait_time"
-).split()
-SOCKETS = (
+    " total_wait_time avg_xact_count avg_query_count avg_recv avg_sent avg_xact_time avg_query_time"
+    " avg_wait_time"
+)
+SOCKETS = _names(
     "type user database state addr port local_addr local_port connect_time request_time wait wait_us"
     " close_needed ptr link remote_pid tls application_name"
-).split()
+)
 
 
 def table(names: list[str], *rows: Mapping[str, str], answer_us: int = 0) -> ResultTable:
@@ -174,6 +180,7 @@ class FakePostgresReader:
         self.node = node
 
     async def read(self, *, timeout_s: float) -> PostgresReading:
+        assert timeout_s > 0
         await asyncio.sleep(0)
         if self.node.error is not None:
             raise self.node.error

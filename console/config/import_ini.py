@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -63,7 +62,7 @@ def import_ini(
         fleet: the fleet's name; None: the first bouncer's.
         name: the bouncer's name, for one file; None: the file's name without `.ini`.
         environment: how careful Pooldeck shall be; nobody can tell from an ini.
-        host: a ~/.ssh/config alias or address through which all is reached; None: this machine.
+        host: `[user@]host`, an address or ~/.ssh/config alias all is reached through; None: this machine.
 
     Raises:
         IniError: a value or connection string that PgBouncer would refuse too, at its file and line.
@@ -72,23 +71,20 @@ def import_ini(
     maker = _Maker(host)
     for file in files:
         maker.add(file, name if len(files) == 1 else None)
-    maker.peers()
-    hosts: dict[str, Any] = {host: {}} if host else {}
-    if host and not _usable_name(host):
-        hosts = {_plain(host, "host"): {"hostname": host}}
+    maker.finish()
     document: dict[str, Any] = {
         "fleet": _plain(fleet or maker.bouncers[0]["name"], "fleet"),
         "environment": environment,
-        "hosts": hosts,
+        "hosts": _hosts(host),
         "bouncers": maker.bouncers,
         "postgres": maker.postgres,
     }
     try:
-        inventory = Inventory.model_validate(document)
+        inventory = Inventory.model_validate(_readable(document))
     except ValidationError as error:
         told = "; ".join(f"{mistake.path[-1]} {mistake.message}" for mistake in validation_mistakes(error))
         raise UsageError(f"this configuration cannot be written as an inventory: {told}") from None
-    return Imported(inventory, tuple(dict.fromkeys(maker.notices)))
+    return Imported(inventory, tuple(_readable(list(dict.fromkeys(maker.notices)))))
 
 
 @dataclass
@@ -116,8 +112,8 @@ class _Maker:
         self._databases(file)
         self._oddities(file)
 
-    def peers(self) -> None:
-        """Add the processes that only `[peers]` tells of, and name the groups."""
+    def finish(self) -> None:
+        """Add the processes that only `[peers]` tells of, name the groups, say what is guessed."""
         own_ids = {_number(file, "peer_id", 0, lowest=0, highest=65535) for file, _ in self._read}
         for file, bouncer in list(self._read):
             if _number(file, "peer_id", 0, lowest=0, highest=65535) == 0:
@@ -129,6 +125,11 @@ class _Maker:
         for bouncer in self.bouncers:
             if "peer_group" in bouncer:
                 bouncer["peer_group"] = f"{self.bouncers[0]['name']}-peers"[-63:].lstrip("_.-")
+        if self.postgres:
+            names = ", ".join(node["name"] for node in self.postgres)
+            self.notices.append(
+                f'postgres {names}: role = "primary" is a guess; add user = … (it reads pg_stat_activity)'
+            )
 
     def _peer(self, entry: Entry, known: Mapping[str, Any]) -> None:
         values = dict(connection_pairs(entry))
@@ -151,7 +152,7 @@ class _Maker:
         )
 
     def _via_host(self) -> dict[str, str]:
-        return {"host": _plain(self.host, "host")} if self.host else {}
+        return {"host": next(iter(_hosts(self.host)))} if self.host else {}
 
     def _address(self, file: IniFile, name: str, port: int, *, shared: bool) -> dict[str, Any]:
         listening = _words(file, "listen_addr")
@@ -245,18 +246,28 @@ class _Maker:
         self.postgres.append(
             {"name": name, "role": "primary", **place, "databases": [database], "password_from": "pgpass"}
         )
-        self.notices.append(
-            f'postgres {name}: role = "primary" is a guess; add user = …, a role that may read pg_stat_activity'
-        )
 
     def _oddities(self, file: IniFile) -> None:
         for earlier, later in file.duplicates():
             self.notices.append(
-                f"{later.place}: {later.key} of [{later.section}] stands at {earlier.place} too; the last counts"
+                f"{later.place}: {later.key} of [{later.section}] is at {earlier.place} too; the last counts"
             )
         for section in file.sections:
             if section.name not in SECTIONS:
                 self.notices.append(f"{section.place}: PgBouncer knows no section [{section.name}]")
+
+
+def _readable(value: Any) -> Any:
+    """Replace bytes that are not UTF-8, which PgBouncer takes and TOML does not."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        case dict():
+            return {_readable(key): _readable(inner) for key, inner in value.items()}
+        case list():
+            return [_readable(inner) for inner in value]
+        case _:
+            return value
 
 
 def _placed(address: str, port: int) -> dict[str, Any]:
@@ -292,8 +303,14 @@ def _port(value: str, entry: Entry) -> int:
     return int(value)
 
 
-def _usable_name(text: str) -> bool:
-    return _plain(text, "") == text
+def _hosts(host: str | None) -> dict[str, dict[str, str]]:
+    """Return the `[hosts]` entry for `[user@]host`."""
+    if host is None:
+        return {}
+    user, at, hostname = host.rpartition("@")
+    name = _plain(hostname, "host")
+    values = {"hostname": hostname} if name != hostname else {}
+    return {name: values | ({"user": user} if at and user else {})}
 
 
 def _plain(text: str, otherwise: str) -> str:

@@ -90,12 +90,12 @@ class Mistake:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that `word` most likely meant, or None."""
-    listed = list(choices)
-    close = get_close_matches(word, listed, n=1, cutoff=0.6) or get_close_matches(
-        word.lower(), [choice.lower() for choice in listed], n=1, cutoff=0.6
-    )
-    return next((choice for choice in listed if close and choice.lower() == close[0].lower()), None)
+    """Return the choice that `word` most likely meant, or None. `prod` means production."""
+    lowered = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if not close and len(word) > 2:
+        close = [choice for choice in lowered if choice.startswith(word.lower())][:1]
+    return lowered[close[0]] if close else None
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:

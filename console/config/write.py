@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from console.config.schema import Inventory
 from console.errors import UsageError
 
+_FIRST_KEYS = ("name", "role", "host", "tcp", "unix", "port")
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 
 
@@ -82,7 +83,9 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _set_values(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    values = model.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    first = {key: values[key] for key in _FIRST_KEYS if key in values}
+    return first | values
 
 
 def _table(header: str, name: str, values: Mapping[str, Any]) -> Iterable[str]:

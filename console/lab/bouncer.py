@@ -6,7 +6,6 @@ beyond one SHOW VERSION.
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 import psycopg
 
 from console.lab.ports import LOOPBACK
-from console.lab.process import Launcher
+from console.lab.process import Launcher, ProcessId, owner_of, read_stat
 from console.lab.secrets import ADMIN, APP_USERS, MONITOR, Secrets
 from console.lab.server import Server
+from console.lab.sockets import command_line, listeners
 from console.model.version import Version
 
 SETTINGS: Mapping[str, str] = {
@@ -113,8 +113,11 @@ class PgBouncerServer(Server):
         # PgBouncer takes a pid file for a running twin whenever that pid exists, whoever has it now.
         self.pid_path.unlink(missing_ok=True)
 
-    def write_config(self) -> None:
-        """Write the ini and the auth_file from the attributes; a running server takes them at a RELOAD."""
+    def write_config(self) -> bool:
+        """Write the ini and the auth_file from the attributes; True when that changed either.
+
+        A running server takes them at a RELOAD.
+        """
         own = {
             "listen_port": self.port,
             "unix_socket_dir": self.socket_dir,
@@ -128,8 +131,8 @@ class PgBouncerServer(Server):
             "pgbouncer": {**own, **self.settings},
         }
         text = "\n".join(_section(title, values) for title, values in parts.items() if values)
-        self.launcher.write_file(self.userlist_path, self.secrets.userlist(self.users))
-        self.launcher.write_file(self.config_path, text)
+        users = self.launcher.write_file(self.userlist_path, self.secrets.userlist(self.users))
+        return self.launcher.write_file(self.config_path, text) or users
 
     def argv(self) -> Sequence[str | Path]:
         """See `Server.argv`."""
@@ -139,9 +142,10 @@ class PgBouncerServer(Server):
         """True when its console answers over its own Unix socket (the port may be a twin's)."""
         try:
             with self.admin(user=MONITOR) as console:
-                return console.execute("SHOW VERSION").fetchone() is not None
+                answers = console.execute("SHOW VERSION").fetchone() is not None
         except psycopg.Error:
             return False
+        return answers and self._listens()
 
     def admin(self, user: str = ADMIN) -> psycopg.Connection[tuple[Any, ...]]:
         """Return a session on its admin console, over the Unix socket; the caller closes it."""
@@ -165,15 +169,38 @@ class PgBouncerServer(Server):
             }
         )
 
+    def adopt(self) -> bool:
+        """See `Server.adopt`; finds it also when its `start_command` started it anew."""
+        if not super().adopt():
+            uid = self.launcher.account.uid
+            self.process = find_daemon(self.pid_path, self.config_path, owner_uid=uid)
+        return self.running
+
+    def _listens(self) -> bool:
+        """Say whether it holds its TCP port; end it when it does not.
+
+        When the port is taken PgBouncer goes on with its Unix socket alone: that is no start.
+        """
+        if self.process is None or self.settings["listen_addr"] != LOOPBACK:
+            return True
+        if any(row.port == self.port for row in listeners([self.process.pid])):
+            return True
+        self.process.send(signal.SIGKILL, owner_uid=self.launcher.account.uid)
+        return False
+
+
+def find_daemon(pid_path: Path, config_path: Path, *, owner_uid: int) -> ProcessId | None:
+    """Return the PgBouncer that a pid file names, if it is `owner_uid`'s and runs with `config_path`."""
+    try:
+        pid = int(pid_path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+    stat = read_stat(pid)
+    if stat is None or owner_of(pid) != owner_uid or str(config_path) not in command_line(pid):
+        return None
+    return ProcessId(pid, stat.start_ticks)
+
 
 def _section(title: str, values: Mapping[str, object]) -> str:
     lines = "".join(f"{key} = {value}\n" for key, value in values.items())
     return f"[{title}]\n{lines}"
-
-
-def log_has(path: Path, pattern: str) -> bool:
-    """Say whether a log file has a line that matches `pattern`."""
-    try:
-        return re.search(pattern, path.read_text(encoding="utf-8", errors="replace")) is not None
-    except FileNotFoundError:
-        return False

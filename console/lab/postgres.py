@@ -20,9 +20,10 @@ from console.errors import LabError
 from console.lab.ports import LOOPBACK
 from console.lab.process import Launcher, ProcessId, read_stat
 from console.lab.secrets import APP_USERS, MONITOR, REPLICATOR, SUPERUSER, Secrets
-from console.lab.server import Server
+from console.lab.server import Server, program
 
 APP_DATABASE = "app"
+PACKAGE = "postgresql"
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": LOOPBACK,
     "unix_socket_permissions": "0700",
@@ -46,25 +47,6 @@ local all all scram-sha-256
 host all all {LOOPBACK}/32 scram-sha-256
 host replication {REPLICATOR} {LOOPBACK}/32 scram-sha-256
 """
-
-
-def postgres_bin_dir() -> Path:
-    """Return the folder that holds `initdb` and `postgres`: the newest Debian one, else PATH's.
-
-    Raises:
-        LabError: there is none.
-    """
-
-    def version_of(folder: Path) -> float:
-        found = re.fullmatch(r"\d+(\.\d+)?", folder.parent.name)
-        return float(found[0]) if found else 0.0
-
-    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if folders:
-        return max(folders, key=version_of)
-    if (own := shutil.which("initdb")) is not None:
-        return Path(own).resolve().parent
-    raise LabError("PostgreSQL's server programs are missing", hint="install the package postgresql")
 
 
 class PostgresServer(Server):
@@ -93,7 +75,6 @@ class PostgresServer(Server):
         self.secrets = secrets
         self.primary = primary
         self.settings = {**SETTINGS, **(settings or {})}
-        self.bin_dir = postgres_bin_dir()
         self.data_dir = directory / "data"
         self.socket_dir = launcher.make_dir(directory / "sock")
         self.config_path = directory / "postgresql.conf"
@@ -109,7 +90,7 @@ class PostgresServer(Server):
     def version(self) -> str:
         """The server's version, `15.18`, as its program says."""
         said = self.launcher.tool(
-            f"{self.name}-version", [self.bin_dir / "postgres", "-V"], cwd=self.directory
+            f"{self.name}-version", [program("postgres", PACKAGE), "-V"], cwd=self.directory
         )
         found = re.search(r"\d+(\.\d+)+|\d+", said)
         return found[0] if found else said.strip()
@@ -118,7 +99,7 @@ class PostgresServer(Server):
         """Write the configuration; make the data folder when there is none yet."""
         self.launcher.write_file(self.pgpass_path, self.secrets.pgpass())
         self.launcher.write_file(self.hba_path, _HBA)
-        self._write_config()
+        self.write_config()
         if not self.data_dir.exists():
             # Made beside its place and renamed: a run that was killed leaves no half-made data folder.
             for leftover in self.directory.glob("making-*"):
@@ -164,9 +145,10 @@ class PostgresServer(Server):
         return None if row is None else row[0]
 
     def _postgres(self, data_dir: Path) -> list[str | Path]:
-        return [self.bin_dir / "postgres", "-D", data_dir, "-c", f"config_file={self.config_path}"]
+        return [program("postgres", PACKAGE), "-D", data_dir, "-c", f"config_file={self.config_path}"]
 
-    def _write_config(self) -> None:
+    def write_config(self) -> bool:
+        """Write its configuration; True when that changed it. A running server takes it at a SIGHUP."""
         values = {
             **self.settings,
             "port": str(self.port),
@@ -180,11 +162,11 @@ class PostgresServer(Server):
                 f"application_name={self.name}"
             )
         lines = (f"{key} = '{value}'\n" for key, value in values.items())
-        self.launcher.write_file(self.config_path, "".join(lines))
+        return self.launcher.write_file(self.config_path, "".join(lines))
 
     def _initdb(self, data_dir: Path) -> None:
         initdb: list[str | Path] = [
-            self.bin_dir / "initdb",
+            program("initdb", PACKAGE),
             "-D",
             data_dir,
             "-U",
@@ -221,7 +203,7 @@ class PostgresServer(Server):
             raise LabError(f"{self.name} has no primary to be copied from")
         source = f"host={LOOPBACK} port={self.primary.port} user={REPLICATOR}"
         copy: list[str | Path] = [
-            self.bin_dir / "pg_basebackup",
+            program("pg_basebackup", PACKAGE),
             "-d",
             source,
             "-w",

@@ -221,6 +221,27 @@ def end(process: ProcessId, *, owner_uid: int, polite: int = signal.SIGTERM, pat
     )
 
 
+def end_family(process: ProcessId, *, owner_uid: int, polite: int, patience_s: float) -> bool:
+    """End a process and then what is left of its descendants; True when it ran.
+
+    Postgres' children end with it; the sessions of an sshd, and what a shell started, would not.
+    """
+    family = descendants(process)
+    ended = end(process, owner_uid=owner_uid, polite=polite, patience_s=patience_s)
+    for child in family:
+        end(child, owner_uid=owner_uid, polite=polite, patience_s=2.0)
+    return ended
+
+
+def recorded(run_dir: Path, name: str) -> ProcessId | None:
+    """Return the identity the process `name` wrote, running or not; None when it never started."""
+    try:
+        stat = parse_stat((run_dir / f"{name}.stat").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return None if stat is None else ProcessId(stat.pid, stat.start_ticks)
+
+
 def log_tail(path: Path) -> str:
     """Return the last lines of a log for an error message; "" when there is none."""
     try:
@@ -250,9 +271,14 @@ class Launcher:
                     os.chown(folder, self.account.uid, self.account.gid)
         return path
 
-    def write_file(self, path: Path, content: str | bytes) -> None:
-        """Write a whole 0600 file of the account's; readers see the old or the new one, never half."""
+    def write_file(self, path: Path, content: str | bytes) -> bool:
+        """Write a whole 0600 file of the account's; readers see the old or the new one, never half.
+
+        False, and nothing is written, when it holds `content` already.
+        """
         data = content.encode() if isinstance(content, str) else content
+        if path.is_file() and path.read_bytes() == data:
+            return False
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -260,6 +286,7 @@ class Launcher:
                 os.fchown(handle, self.account.uid, self.account.gid)
             file.write(data)
         fresh.rename(path)
+        return True
 
     def spawn(
         self,
@@ -327,21 +354,8 @@ class Launcher:
         return text
 
     def recorded(self, name: str) -> ProcessId | None:
-        """Return the identity the process `name` wrote, running or not; None when it never started."""
-        try:
-            stat = parse_stat((self.run_dir / f"{name}.stat").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return None if stat is None else ProcessId(stat.pid, stat.start_ticks)
-
-    def all_recorded(self) -> dict[str, ProcessId]:
-        """Return every identity in `run_dir` by process name, running or not."""
-        names = sorted(path.stem for path in self.run_dir.glob("*.stat"))
-        return {name: found for name in names if (found := self.recorded(name)) is not None}
-
-    def forget(self, name: str) -> None:
-        """Drop the identity file of a process that was ended."""
-        (self.run_dir / f"{name}.stat").unlink(missing_ok=True)
+        """See the function `recorded`."""
+        return recorded(self.run_dir, name)
 
     def _popen(
         self,

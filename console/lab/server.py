@@ -13,7 +13,8 @@ from pathlib import Path
 
 from console.errors import LabError
 from console.lab.ports import LOOPBACK, PortLease, is_free, lease_port
-from console.lab.process import Launcher, ProcessId, descendants, end, log_tail, wait_until
+from console.lab.process import Launcher, ProcessId, end_family, log_tail, wait_until
+from console.lab.tools import find_tool
 
 START_LIMIT_S = 20.0
 CLASH_ATTEMPTS = 5
@@ -152,14 +153,21 @@ class Server(ABC):
         self.port = self._lease.number
 
     def _end(self, signum: int, patience_s: float) -> bool:
+        if self._lease is not None:
+            self._lease.release()
         if self.process is None:
             return False
         uid = self.launcher.account.uid
-        family = descendants(self.process)
-        ended = end(self.process, owner_uid=uid, polite=signum, patience_s=patience_s)
-        for child in family:
-            # Postgres' children end with it; sshd's sessions would not.
-            end(child, owner_uid=uid, polite=signum, patience_s=2.0)
-        if self._lease is not None:
-            self._lease.release()
-        return ended
+        return end_family(self.process, owner_uid=uid, polite=signum, patience_s=patience_s)
+
+
+def program(name: str, package: str) -> Path:
+    """Return the path of a program of the machine's, installed or unpacked.
+
+    Raises:
+        LabError: it is not there; the hint names the Debian package.
+    """
+    found = find_tool(name)
+    if found is None:
+        raise LabError(f"the program {name} is missing", hint=f"install the package {package}")
+    return found

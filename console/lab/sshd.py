@@ -7,7 +7,6 @@ root play no part. Keys are made here, without ssh-keygen.
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from console.errors import LabError
 from console.lab.ports import LOOPBACK
 from console.lab.process import Launcher
-from console.lab.server import Server
+from console.lab.server import Server, program
+from console.lab.tools import unpacked_root
 
 SETTINGS: Mapping[str, str] = {
     "ListenAddress": LOOPBACK,
@@ -37,18 +36,6 @@ SETTINGS: Mapping[str, str] = {
     "AllowStreamLocalForwarding": "yes",
     "StreamLocalBindUnlink": "yes",
 }
-
-
-def sshd_program() -> Path:
-    """Return sshd's absolute path, which it needs to start itself anew for every connection.
-
-    Raises:
-        LabError: it is not installed.
-    """
-    found = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or shutil.which("sshd")
-    if found is None:
-        raise LabError("the OpenSSH server is missing", hint="install the package openssh-server")
-    return Path(found).resolve()
 
 
 class KeyPair:
@@ -91,7 +78,7 @@ class SshServer(Server):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name, directory, launcher, port=port)
-        self.program = sshd_program()
+        self.program = program("sshd", "openssh-server")
         self.user = launcher.account.name
         self.user_keys = list(user_keys)
         self.settings = {**SETTINGS, **(settings or {})}
@@ -119,6 +106,7 @@ class SshServer(Server):
             "HostKey": str(self.host_key.path),
             "AuthorizedKeysFile": str(self.authorized_keys_path),
             "AllowUsers": self.user,
+            **_unpacked_helpers(self.program),
             **self.settings,
         }
         lines = "".join(f"{key} {value}\n" for key, value in values.items())
@@ -138,3 +126,12 @@ class SshServer(Server):
                 return link.recv(255).decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+def _unpacked_helpers(program: Path) -> dict[str, str]:
+    """Return where an unpacked sshd (9.8 and later) finds its helpers: their places are compiled in."""
+    if not program.is_relative_to(unpacked_root().parent):
+        return {}
+    helpers = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
+    places = {key: unpacked_root() / "usr/lib/openssh" / name for key, name in helpers.items()}
+    return {key: str(path) for key, path in places.items() if path.exists()}

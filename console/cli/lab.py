@@ -1,0 +1,164 @@
+"""`pooldeck lab up|status|down|demo`: a real fleet on this machine, to try Pooldeck on and to test it with.
+
+It words what `console.lab` does; it starts and ends nothing itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from console.lab.census import LabStatus
+
+DEMO_LOAD_S = 3600
+app = typer.Typer(
+    help="A real fleet on this machine: Postgres, PgBouncers, SSH hosts and load, all on loopback.",
+    no_args_is_help=True,
+)
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", metavar="DIR", help="The lab's folder. Default: `lab` in Pooldeck's cache folder."),
+]
+Bouncers = Annotated[
+    int | None, typer.Option("--bouncers", metavar="N", help="How many PgBouncers. Default: 4.")
+]
+Load = Annotated[
+    int | None, typer.Option("--load", metavar="SECONDS", help="Also start load that ends by itself.")
+]
+Executables = Annotated[
+    list[Path] | None,
+    typer.Option("--pgbouncer", metavar="PATH", help="An executable to use; given again, used in turn."),
+]
+
+
+@app.command()
+def up(
+    directory: Directory = None,
+    bouncers: Bouncers = None,
+    load: Load = None,
+    pgbouncer: Executables = None,
+) -> None:
+    """Start the lab; on a running one, start only what is missing."""
+    from console.lab.fleet import Lab
+
+    place = _place(directory)
+    lab = Lab.up(place, bouncers, load, pgbouncer or (), progress=_progress)
+    count = len(lab.started)
+    done = f"{count} process{'' if count == 1 else 'es'} started" if count else "nothing to start"
+    _progress(f"{done}; the fleet is up")
+    typer.echo(str(lab.inventory_path))
+
+
+@app.command()
+def status(
+    directory: Directory = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show every process of the lab. Ends with 1 when a server does not run."""
+    from console.lab.fleet import Lab
+
+    found = Lab.status(_place(directory))
+    typer.echo(_as_json(found) if as_json else _as_table(found))
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(directory: Directory = None) -> None:
+    """End every process the lab started. Its folder stays, so that the next `up` is quick."""
+    from console.lab.fleet import Lab
+
+    ended = Lab.down(_place(directory))
+    _progress(f"ended {', '.join(ended)}" if ended else "nothing runs")
+
+
+@app.command()
+def demo(context: typer.Context, directory: Directory = None, bouncers: Bouncers = None) -> None:
+    """Start the lab with load, open the console on it, and take it down when the console is left.
+
+    Without a terminal the fleet's status is printed instead.
+    """
+    from dataclasses import replace
+
+    from console.cli.context import Globals
+    from console.cli.launch import launch_console
+    from console.lab.fleet import Lab
+
+    options = context.find_root().obj or Globals()
+    place = _place(directory)
+    try:
+        lab = Lab.up(place, bouncers, DEMO_LOAD_S, progress=_progress)
+        options = replace(options, fleet=lab.inventory_path)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            launch_console(options)
+        else:
+            _print_fleet(options.fleet)
+    finally:
+        _progress("taking the lab down")
+        Lab.down(place)
+
+
+def _print_fleet(inventory: Path | None) -> None:
+    import subprocess
+
+    # As a child: `status` is a program of its own, and a fault in it must not keep the lab up.
+    subprocess.run(
+        [sys.executable, "-m", "console.cli.main", "--fleet", str(inventory), "status"],
+        check=False,
+        timeout=60,
+    )
+
+
+def _place(directory: Path | None) -> Path:
+    from console.lab.place import default_directory
+
+    return default_directory() if directory is None else directory
+
+
+def _progress(text: str) -> None:
+    typer.echo(f"lab: {text}", err=True)
+
+
+def _as_json(found: LabStatus) -> str:
+    import json
+    from dataclasses import asdict
+
+    value = {
+        "directory": str(found.directory),
+        "inventory": str(found.inventory),
+        "running": found.running,
+        "healthy": found.healthy,
+        "load_ends_at_s": found.load_ends_at_s,
+        "processes": [asdict(process) for process in found.processes],
+    }
+    return json.dumps(value, indent=2)
+
+
+def _as_table(found: LabStatus) -> str:
+    if not found.processes:
+        return f"there is no lab in {found.directory}"
+    head = ("NAME", "KIND", "PID", "STATE", "PORT", "VERSION")
+    rows = [
+        (
+            process.name,
+            process.kind,
+            "-" if process.pid is None else str(process.pid),
+            process.state,
+            "-" if process.port is None else str(process.port),
+            process.version or "-",
+        )
+        for process in found.processes
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    right = {2, 4}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    )

@@ -15,7 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 from pydantic import SecretStr
 
 from console.config.schema import Inventory, PostgresNode
-from console.errors import PooldeckError, UsageError
+from console.errors import Phase, PooldeckError, UsageError
 from console.model.fleet import PostgresReading
 from console.postgres.failures import connect_failure, query_failure
 from console.postgres.queries import BACKENDS, NODE, reading_from
@@ -23,6 +23,15 @@ from console.postgres.tls import TlsArgument, tls_argument, wants_tls
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 _CLOSE_LIMIT_S = 1.0
+_FAILURES = (
+    PooldeckError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_MAY_BE_THE_TUNNEL = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
 
 
 class PasswordSource(Protocol):
@@ -34,7 +43,7 @@ class PasswordSource(Protocol):
         *,
         user: str,
         node: str,
-        host: str,
+        host: str | None,
         port: int,
         database: str,
         timeout_s: float,
@@ -111,13 +120,14 @@ class PostgresConnector:
         try:
             tls = await asyncio.to_thread(tls_argument, node, endpoint.host if endpoint.hostaddr else None)
             connection = await self._connect(node, user, password, endpoint, tls, limit_s)
-        except (PooldeckError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
-        except asyncpg.InternalClientError as error:
+        except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
         else:
             return PostgresReader(name, connection)
-        raise self._transport.failure_of(endpoint) or failure from None
+        if node.host is not None and failure.phase in _MAY_BE_THE_TUNNEL:
+            # Through a tunnel a driver sees no more than a closed socket; the tunnel knows why.
+            raise self._transport.failure_of(endpoint) or failure from None
+        raise failure from None
 
     async def _connect(
         self,

@@ -9,12 +9,11 @@ from console.config.schema import SYSTEM_ROOTS, PostgresNode
 from console.errors import NodeError, Phase
 
 TlsArgument = ssl.SSLContext | Literal["disable", "allow", "prefer"]
-_CERTAIN = ("require", "verify-ca", "verify-full")
 
 
 def wants_tls(node: PostgresNode) -> bool:
-    """Say whether TLS is certain, so that a tunnel must end in a loopback port instead of a Unix socket."""
-    return node.sslmode in _CERTAIN
+    """Say whether TLS is asked for, so that a tunnel must end in a loopback port, not in a Unix socket."""
+    return node.sslmode not in (None, "disable")
 
 
 class _NamedContext(ssl.SSLContext):

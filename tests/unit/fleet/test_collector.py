@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -116,7 +117,7 @@ async def test_snapshots_are_numbered_and_one_a_tick_whatever_the_number_of_pool
     async with watching({f"p{number}": FakePooler() for number in range(30)}) as watched:
         seen = [await watched.store.next_after(watched.store.generation, LIMIT_S) for _ in range(4)]
     assert [one.generation - seen[0].generation for one in seen] == [0, 1, 2, 3]
-    steps = [later.monotonic_s - earlier.monotonic_s for earlier, later in zip(seen, seen[1:], strict=False)]
+    steps = [later.monotonic_s - earlier.monotonic_s for earlier, later in itertools.pairwise(seen)]
     assert min(steps) > QUICK.tick_s / 4
 
 

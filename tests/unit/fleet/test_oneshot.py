@@ -6,6 +6,7 @@ from console.clock import SystemClock
 from console.errors import NodeError, Phase
 from console.fleet.oneshot import read_once
 from console.model.fleet import FleetSnapshot, Fresh, PoolerState, PostgresState, Stale, Unreachable
+from console.model.table import ResultTable
 from tests.unit.fleet.fakes import (
     FakeNode,
     FakePooler,
@@ -71,7 +72,7 @@ async def test_nodes_that_are_down_are_rows() -> None:
 
 async def test_a_pooler_lost_after_its_first_sample_keeps_that_one_and_has_no_rates() -> None:
     class DiesLater(FakePooler):
-        def answer(self, what: str):  # type: ignore[no-untyped-def]
+        def answer(self, what: str) -> ResultTable:
             if what == "LISTS":
                 self.errors["POOLS"] = lost()
             return super().answer(what)

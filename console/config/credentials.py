@@ -112,7 +112,7 @@ class Credentials:
                 return await self._once(key, lambda: _from_keyring(detail, wanted))
             case _:
                 raise CredentialError(
-                    f"{kind!r} is no source of passwords",
+                    f"password_from of {wanted.user} names no source that is known",  # it may be a password
                     where=wanted.node,
                     hint="use none, pgpass, env:NAME, command:… or keyring:SERVICE",
                 )

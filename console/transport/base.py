@@ -73,6 +73,8 @@ class CommandResult:
     stderr: bytes
     truncated: bool
     """True when output went over the bound and the rest was dropped."""
+    signal: str | None = None
+    """The signal that ended the command, without SIG (RFC 4254, 6.10); None when none did."""
 
 
 class Transport(Protocol):

@@ -69,8 +69,10 @@ def import_ini(
         UsageError: something has no place in an inventory, such as a name that is too long.
     """
     maker = _Maker(host)
-    for file in files:
-        maker.add(file, name if len(files) == 1 else None)
+    if name is not None and len(files) > 1:
+        raise UsageError("one name cannot serve several bouncers", hint="leave it out: files name them")
+    for file, its_name in zip(files, _names_of(files), strict=True):
+        maker.add(file, name or its_name)
     maker.finish()
     document: dict[str, Any] = {
         "fleet": _plain(fleet or maker.bouncers[0]["name"], "fleet"),
@@ -95,8 +97,8 @@ class _Maker:
     notices: list[str] = field(default_factory=list)
     _read: list[tuple[IniFile, dict[str, Any]]] = field(default_factory=list)
 
-    def add(self, file: IniFile, name: str | None) -> None:
-        wanted = _plain(name or file.path.stem, "bouncer")
+    def add(self, file: IniFile, name: str) -> None:
+        wanted = _plain(name, "bouncer")
         bouncer: dict[str, Any] = {"name": _unused(wanted, self.bouncers), **self._via_host()}
         port = _number(file, "listen_port", _DEFAULT_PORT, lowest=1, highest=65535)
         shared = _number(file, "so_reuseport", 0, lowest=0, highest=1) == 1
@@ -301,6 +303,13 @@ def _port(value: str, entry: Entry) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 65535:
         raise IniError(f"the port of {entry.key} must be a number from 1 to 65535", where=str(entry.place))
     return int(value)
+
+
+def _names_of(files: Sequence[IniFile]) -> list[str]:
+    """Return the files' names without `.ini`; their folders' names where several files are called the same."""
+    stems = [file.path.stem for file in files]
+    folders = [file.path.absolute().parent.name for file in files]
+    return stems if len(set(stems)) == len(stems) else folders
 
 
 def _hosts(host: str | None) -> dict[str, dict[str, str]]:

@@ -244,29 +244,26 @@ class _Pause:
         """RESUME by the rescue session, or a new one, and say what the target was then read to be."""
         step = self._step
         step.tell(EventKind.UNDOING, f"{reason}: resuming {step.target}")
-        refused = await self._resume_for_sure()
-        if refused is not None and "not paused" in refused and self._pending and not self._pending.done():
-            refused = await self._catch_late_pause() or refused
-        paused = await read_back_paused(step, self._rescue)
+        answer = await self._resume_for_sure()
+        late = self._pending is not None and not self._pending.done()
+        if answer is not None and "not paused" in answer and late:
+            answer = await self._catch_late_pause() or answer
+        paused = None if answer is None else await read_back_paused(step, self._rescue)
         active = tuple(_busy(self._last.pools)) if self._last else ()
-        detail = f"{reason}; "
         if paused is None:
-            detail += f"whether {step.target} still is paused is not known"
-            outcome, after = Outcome.UNKNOWN, None
+            detail = f"{reason}; whether {step.target} still is paused is not known"
         elif paused:
-            detail += f"it could NOT be resumed{f' ({refused})' if refused else ''} and still is paused"
-            outcome, after = Outcome.FAILED, "paused"
+            detail = f"{reason}; it could NOT be resumed ({answer}) and still is paused"
         else:
-            detail += "it reads as running again"
-            outcome, after = Outcome.FAILED, "running"
+            detail = f"{reason}; it reads as running again"
         return step.receipt(
-            outcome,
+            Outcome.UNKNOWN if paused is None else Outcome.FAILED,
             detail,
-            after,
+            {None: None, True: "paused", False: "running"}[paused],
             verified=("read back: not paused",) if paused is False else (),
             still_active=active,
             holders=self._holders,
-            next_steps=() if paused is False else _mend(step, refused),
+            next_steps=() if paused is False else _mend(step, answer),
             clients_cut_at_s=cut_at(step, self._last.pools if self._last else ()) if paused else None,
             interrupted=interrupted,
         )
@@ -274,7 +271,7 @@ class _Pause:
     async def _catch_late_pause(self) -> str | None:
         """Watch for our PAUSE to arrive after our RESUME: they travel on two connections.
 
-        Returns the refusal's text if that RESUME was refused too.
+        Returns what a second RESUME was answered; None when none was needed.
         """
         await close_quietly(self._pauser)
         loop = asyncio.get_running_loop()
@@ -286,23 +283,21 @@ class _Pause:
         return None
 
     async def _resume_for_sure(self) -> str | None:
-        """Send RESUME until some session took it or refused it; return the refusal's text, if any."""
+        """Send RESUME until it is answered; return its tag or the refusal, None when nobody answers."""
         step = self._step
         end = asyncio.get_running_loop().time() + RESCUE_LIMIT_S
         session: WriteSession | None = self._rescue
         while session is not None:
             try:
-                await lift(step, session, step.query_timeout_s)
+                return await lift(step, session, step.query_timeout_s)
             except AdminError as error:
                 return error.message
             except NodeError:
+                fresh = await step.reopen(until_s=end)
+            finally:
                 if session is not self._rescue:
                     await close_quietly(session)
-                session = await step.reopen(until_s=end)
-                continue
-            if session is not self._rescue:
-                await close_quietly(session)
-            return None
+            session = fresh
         return None
 
 
@@ -332,8 +327,8 @@ def _busy(pools: tuple[Pool, ...]) -> list[str]:
     ]
 
 
-def _mend(step: Step, refused: str | None) -> tuple[str, ...]:
-    if refused is not None and _SHUTTING_DOWN in refused:
+def _mend(step: Step, answer: str | None) -> tuple[str, ...]:
+    if answer is not None and _SHUTTING_DOWN in answer:
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
     return (f"pooldeck status {step.target.bouncer}", f"pooldeck resume {step.target}")
 

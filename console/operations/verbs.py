@@ -28,7 +28,7 @@ class Verb:
 PAUSE = Verb(
     name="pause",
     title="Pause",
-    summary="Hold all clients of one bouncer, or of one of its databases, once their transactions end.",
+    summary="Hold the clients of a bouncer or database.",
     help=(
         "Waits until every server connection of the target is released, then holds its clients. If that "
         "is not reached within --timeout, or anything else goes wrong, the target is resumed at once and "
@@ -41,7 +41,7 @@ PAUSE = Verb(
 RESUME = Verb(
     name="resume",
     title="Resume",
-    summary="Let the clients of a paused bouncer, or of one of its paused databases, go on.",
+    summary="Let the clients of a paused bouncer or database go on.",
     help=(
         "Ends a pause and reads back that it is over. Resuming a bouncer does not lift the pause of a "
         "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay."
@@ -51,7 +51,7 @@ RESUME = Verb(
 RELOAD = Verb(
     name="reload",
     title="Reload",
-    summary="Make one bouncer read its configuration again, and show what changed.",
+    summary="Make a bouncer read its configuration again.",
     help=(
         "Settings and databases are read before and after, over sessions opened before. The differences are "
         "reported, and a reload that made the pooler fall back to its compiled defaults (what an unreadable "

@@ -1,4 +1,4 @@
-"""What the tests of operations share: a service on one real bouncer, its journal, and its truth by psycopg."""
+"""What the tests of operations share: a service on one real bouncer, its journal, its truth by psycopg."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from console.lab.secrets import ADMIN, MONITOR, Secrets
 from console.operations.outcome import TargetReceipt
 from console.operations.plan import Plan
 from console.operations.service import OperationService, Run
+from console.operations.sessions import Connector
 from console.poolers.connect import PoolerConnector
-from console.transport.base import Endpoint, Route, TcpAddress
-from console.transport.base import CommandResult
+from console.transport.base import CommandResult, Endpoint, Route, TcpAddress
 
 LIMIT_S = 15.0
 
@@ -32,15 +32,15 @@ LIMIT_S = 15.0
 class Direct:
     """A transport that goes nowhere but straight."""
 
-    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:
+    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:  # noqa: ARG002
         address = route.address
         host = address.host if isinstance(address, TcpAddress) else address.directory
         return Endpoint(host=host, port=address.port)
 
-    def failure_of(self, endpoint: Endpoint) -> NodeError | None:
+    def failure_of(self, endpoint: Endpoint) -> NodeError | None:  # noqa: ARG002
         return None
 
-    async def run(self, host: str, argv: Any, **options: Any) -> CommandResult:
+    async def run(self, *_: Any, **__: Any) -> CommandResult:
         raise AssertionError("operations of this version run no remote command")
 
     async def close(self) -> None:
@@ -53,7 +53,7 @@ class LabPasswords:
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
 
-    async def password(self, source: str | None, *, user: str, **_: Any) -> SecretStr:
+    async def password(self, source: str | None, *, user: str, **_: Any) -> SecretStr:  # noqa: ARG002
         return SecretStr(self._secrets.password(user))
 
 
@@ -81,10 +81,15 @@ class Desk:
             query_timeout_s=2,
         )
         self.inventory = Inventory(fleet="test", environment=environment, bouncers=(bouncer,))
-        clock = SystemClock()
-        self.connector = PoolerConnector(self.inventory, Direct(), LabPasswords(server.secrets))
-        self.journal = Journal(journal, clock, Actor.current({}))
-        self.service = OperationService(self.inventory, self.connector, self.journal, clock, read_only)
+        self.clock = SystemClock()
+        self.read_only = read_only
+        self.journal = Journal(journal, self.clock, Actor.current({}))
+        self.use(PoolerConnector(self.inventory, Direct(), LabPasswords(server.secrets)))
+
+    def use(self, connector: Connector) -> None:
+        """Make the service on `connector`."""
+        self.connector = connector
+        self.service = OperationService(self.inventory, connector, self.journal, self.clock, self.read_only)
 
     async def start(self, op: str, selector: str = "edge", **parameters: Any) -> Run:
         """Plan, confirm and submit."""
@@ -134,5 +139,5 @@ def is_paused(console: psycopg.Connection[Any], database: str | None = None) -> 
 async def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     """Wait until `condition()` holds; it is asked in a thread."""
     async with asyncio.timeout(limit_s):
-        while not await asyncio.to_thread(condition):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - the condition is another process
             await asyncio.sleep(0.02)

@@ -1,0 +1,233 @@
+"""`pooldeck reload|pause|resume SELECTOR`: made from the list of verbs; asks, shows and sets exit codes.
+
+It decides nothing: the guard's verdict is shown and answered here, and everything else happens in
+`console.operations`. Progress goes to standard error, receipts and plans to standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.cli.context import Globals
+from console.cli.diagnostics import ExitCode, note, run_async
+from console.errors import RefusedError, UsageError
+from console.operations.verbs import VERBS, Verb
+
+if TYPE_CHECKING:
+    from console.guard.verdict import Confirm
+    from console.operations.outcome import RunReceipt
+    from console.operations.plan import Plan
+    from console.operations.service import OperationService, Run
+
+ANSWER_LIMIT_S = 300.0
+"""How long a question waits for its answer; the plan would be stale long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the command line asked for."""
+
+    op: str
+    selector: str
+    timeout_s: float
+    plan_only: bool
+    yes: bool
+    confirm: str | None
+    as_json: bool
+
+
+def register(app: typer.Typer) -> None:
+    """Add one command for each verb."""
+    for verb in VERBS:
+        app.command(verb.name, help=f"{verb.summary}\n\n{verb.help}", short_help=verb.summary)(_command(verb))
+
+
+def _command(verb: Verb) -> Callable[..., int]:
+    # Typer reads annotations from the module, where `verb` is not; so this help stands in the default.
+    limit = typer.Option(5.0, metavar="S", help=verb.timeout_help)
+
+    def command(
+        context: typer.Context,
+        selector: Annotated[
+            str, typer.Argument(metavar="SELECTOR", help="One bouncer, or NAME/DATABASE.", show_default=False)
+        ],
+        plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and end.")] = False,
+        yes: Annotated[
+            bool, typer.Option("--yes", "-y", help="Agree without being asked (see --confirm).")
+        ] = False,
+        confirm: Annotated[
+            str | None,
+            typer.Option(
+                metavar="NAME",
+                help="The target's name, as it would be typed; production wants it besides --yes.",
+            ),
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="JSON, one object a line.")] = False,
+        timeout: float = limit,
+    ) -> int:
+        wish = _Wish(verb.name, selector, timeout, plan, yes, confirm, as_json)
+        return run_async(_operate(context.obj, wish))
+
+    command.__name__ = verb.name
+    command.__doc__ = verb.summary
+    return command
+
+
+async def _operate(options: Globals, wish: _Wish) -> int:
+    from console.audit.actor import Actor
+    from console.audit.journal import Journal
+    from console.cli.context import open_stack
+    from console.config.paths import XdgPaths
+    from console.operations.service import OperationService
+
+    async with open_stack(options) as stack:
+        journal = Journal(XdgPaths().state / "journal.jsonl", stack.clock, Actor.current(os.environ))
+        service = OperationService(
+            stack.inventory, stack.connector, journal, stack.clock, read_only=options.read_only
+        )
+        async with service:
+            plan = await service.plan(wish.op, wish.selector, timeout_s=wish.timeout_s)
+            if wish.plan_only:
+                _show_plan(service, plan, wish)
+                return ExitCode.OK
+            run = await _confirmed_run(service, plan, wish)
+            receipt = await _follow(run)
+            _show_receipt(receipt, stack.clock.wall_s(), wish)
+            return _exit_code(receipt)
+
+
+def _show_plan(service: OperationService, plan: Plan, wish: _Wish) -> None:
+    from console.operations.render import plan_text
+
+    if wish.as_json:
+        from dataclasses import asdict
+
+        verdict = service.judge(plan)
+        answer = {"kind": type(verdict).__name__.lower(), **asdict(verdict)}
+        answer["tier"] = verdict.tier.name.lower()
+        typer.echo(json.dumps({**plan.as_dict(), "verdict": answer}, ensure_ascii=False))
+    else:
+        typer.echo(plan_text(plan))
+
+
+async def _confirmed_run(service: OperationService, plan: Plan, wish: _Wish) -> Run:
+    from console.guard.verdict import Confirm, Deny
+
+    verdict = service.judge(plan)
+    phrase, answer = None, "not asked"
+    if isinstance(verdict, Deny):
+        raise RefusedError(verdict.reason, where=verdict.rule)
+    if isinstance(verdict, Confirm):
+        from console.operations.render import plan_text
+
+        note(plan_text(plan))
+        phrase, answer = await _answer(verdict, plan, wish)
+    return service.submit(plan, service.permit(plan, verdict, phrase, answer=answer))
+
+
+async def _answer(verdict: Confirm, plan: Plan, wish: _Wish) -> tuple[str | None, str]:
+    """Return the phrase and how it was given.
+
+    Raises:
+        RefusedError: nobody agreed.
+    """
+    if wish.confirm is not None and wish.confirm != plan.phrase:
+        raise RefusedError(f"--confirm {wish.confirm} is not {plan.phrase}", where="guard.confirm")
+    if wish.yes and wish.confirm is not None:
+        return verdict.phrase, "--yes --confirm"
+    if wish.yes and verdict.yes_suffices:
+        return verdict.phrase, "--yes"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        needed = "--yes" if verdict.yes_suffices else f"--yes --confirm {plan.phrase}"
+        raise RefusedError(
+            f"{verdict.question}: nobody is here to agree", where="guard.confirm", hint=f"pass {needed}"
+        )
+    asked = "Enter to go on, anything else to stop" if verdict.phrase is None else f"type {verdict.phrase}"
+    sys.stderr.write(f"{verdict.question}. {asked}: ")
+    sys.stderr.flush()
+    typed = await _read_line()
+    if typed != (verdict.phrase or ""):
+        raise RefusedError("not confirmed; nothing was sent", where="guard.confirm")
+    return verdict.phrase, "name typed" if verdict.phrase else "reviewed"
+
+
+async def _read_line() -> str | None:
+    """Read a line from the terminal without holding the loop or a thread; None at its end.
+
+    Raises:
+        UsageError: no answer within `ANSWER_LIMIT_S`.
+    """
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(0, ready.set)
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            await ready.wait()
+    except TimeoutError:
+        raise UsageError(f"no answer for {ANSWER_LIMIT_S:g} s; nothing was sent") from None
+    finally:
+        loop.remove_reader(0)
+    line = os.read(0, 4096).decode(errors="replace")
+    return line.rstrip("\n") if line else None
+
+
+async def _follow(run: Run) -> RunReceipt:
+    """Tell the run's events until it is over; a signal stops the run, which undoes, and is then told too."""
+    teller = asyncio.create_task(_tell(run))
+    try:
+        return await run.receipt()
+    except asyncio.CancelledError:
+        note("stopping; what was begun is undone first")
+        run.cancel()
+        return await run.receipt()
+    finally:
+        await asyncio.wait({teller}, timeout=1.0)
+        teller.cancel()
+
+
+async def _tell(run: Run) -> None:
+    from console.operations.outcome import EventKind
+
+    async for event in run.events():
+        if event.kind is not EventKind.FINISHED:
+            note(f"{event.target}: {event.text}")
+
+
+def _show_receipt(receipt: RunReceipt, now_s: float, wish: _Wish) -> None:
+    from console.operations.render import cut_text, receipt_text
+
+    for target in receipt.targets:
+        if wish.as_json:
+            line = {"run": receipt.run_id, "op": receipt.op, "plan": receipt.plan_hash, **target.as_dict()}
+            typer.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            typer.echo(receipt_text(target))
+        if target.after == "paused":
+            note(f"*** {target.target} STAYS PAUSED until somebody runs: pooldeck resume {target.target}")
+            cut = cut_text(target, now_s)
+            if cut is not None:
+                note(f"*** {cut}")
+
+
+def _exit_code(receipt: RunReceipt) -> int:
+    from console.operations.outcome import Outcome
+
+    if receipt.interrupted:
+        return ExitCode.UNKNOWN if receipt.outcome is Outcome.UNKNOWN else ExitCode.INTERRUPTED
+    if receipt.refused:
+        return ExitCode.REFUSED
+    return {
+        Outcome.OK: ExitCode.OK,
+        Outcome.NO_CHANGE: ExitCode.OK,
+        Outcome.SKIPPED: ExitCode.REFUSED,
+        Outcome.FAILED: ExitCode.FAILED,
+        Outcome.UNKNOWN: ExitCode.UNKNOWN,
+    }[receipt.outcome]

@@ -1,0 +1,224 @@
+"""Operations while things break: the bouncer ends as it was, or the receipt says that nobody can know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from console.errors import RefusedError
+from console.guard.verdict import Deny
+from console.lab.bouncer import PgBouncerServer
+from console.operations.outcome import EventKind, Outcome, TargetReceipt
+from console.operations.service import Run
+from console.operations.sessions import Connector, ReadSession, WriteSession
+from tests.harness.faults import FaultProxy
+from tests.harness.servers import MakePgBouncer
+from tests.servers.operations_kit import LIMIT_S, Desk, until
+
+
+@pytest.fixture
+def server(make_pgbouncer: MakePgBouncer, pgbouncer_version: str) -> PgBouncerServer:
+    return make_pgbouncer(pgbouncer_version)
+
+
+@pytest.fixture
+def proxy(server: PgBouncerServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def short_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.operations.pause.RESCUE_LIMIT_S", 1.5)
+
+
+@pytest_asyncio.fixture
+async def desk(server: PgBouncerServer, proxy: FaultProxy, tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(server, tmp_path / "state" / "journal.jsonl", port=proxy.port)
+    async with made.service:
+        yield made
+
+
+async def _while_pending(desk: Desk, run: Run) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        async for event in run.events():
+            if event.kind is EventKind.WAITING:
+                return
+    raise AssertionError("the pause was over before it was waited for")
+
+
+async def _receipt(desk: Desk, run: Run) -> TargetReceipt:
+    receipt = await desk.finish(run)
+    assert desk.records()[-1]["outcome"] == receipt.outcome.value, "the journal tells what the receipt tells"
+    return receipt
+
+
+@pytest.mark.parametrize("selector", ["edge", "edge/app"])
+async def test_every_connection_cut_mid_pause_ends_resumed(
+    desk: Desk, proxy: FaultProxy, selector: str
+) -> None:
+    with desk.server.connect() as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        run = await desk.start("pause", selector, timeout_s=30)
+        await _while_pending(desk, run)
+        await asyncio.to_thread(proxy.cut)
+        receipt = await _receipt(desk, run)
+        assert (receipt.outcome, receipt.after) == (Outcome.FAILED, "running"), receipt.detail
+        assert not desk.is_paused("app" if "/" in selector else None)
+
+
+async def test_a_pooler_that_cannot_be_reached_again_is_unknown(
+    desk: Desk, proxy: FaultProxy, short_rescue: None
+) -> None:
+    with desk.server.connect() as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        run = await desk.start("pause", timeout_s=30)
+        await _while_pending(desk, run)
+        with proxy.refusing():
+            receipt = await _receipt(desk, run)
+        assert receipt.outcome is Outcome.UNKNOWN
+        assert "still is paused is not known" in receipt.detail
+        assert "pooldeck resume edge" in receipt.next_steps
+        assert desk.is_paused(), "the receipt was right not to promise anything"
+
+
+async def test_a_bouncer_killed_mid_pause_is_told_truthfully(desk: Desk, short_rescue: None) -> None:
+    with contextlib.closing(desk.server.connect()) as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        run = await desk.start("pause", timeout_s=30)
+        await _while_pending(desk, run)
+        await asyncio.to_thread(desk.server.kill)
+        receipt = await _receipt(desk, run)
+        assert receipt.outcome is Outcome.UNKNOWN
+        assert receipt.after is None
+
+
+async def test_a_bouncer_restarted_mid_pause_is_read_back_as_running(desk: Desk) -> None:
+    with contextlib.closing(desk.server.connect()) as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        run = await desk.start("pause", timeout_s=30)
+        await _while_pending(desk, run)
+        await asyncio.to_thread(desk.server.kill)
+        await asyncio.to_thread(desk.server.start)
+        receipt = await _receipt(desk, run)
+        assert (receipt.outcome, receipt.after) == (Outcome.FAILED, "running"), receipt.detail
+
+
+async def test_a_resume_whose_answer_is_lost_is_read_back(desk: Desk, proxy: FaultProxy) -> None:
+    assert (await desk.do("pause")).outcome is Outcome.OK
+    plan = await desk.service.plan("resume", "edge")
+    run = desk.submit(plan)
+    async with asyncio.timeout(LIMIT_S):
+        async for event in run.events():
+            if event.kind is EventKind.SENT:
+                proxy.cut_after = 0
+                await until(lambda: not desk.is_paused())
+                proxy.cut_after = None
+                await asyncio.to_thread(proxy.cut)
+    receipt = await _receipt(desk, run)
+    assert receipt.outcome is Outcome.OK, receipt
+    assert not desk.is_paused()
+
+
+@pytest.mark.parametrize("op", ["pause", "reload"])
+async def test_an_unwritable_journal_sends_nothing(desk: Desk, op: str) -> None:
+    folder = desk.journal_path.parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file where the state folder should be")
+    log_before = desk.server.log_path.stat().st_size
+    receipt = await desk.do(op)
+    assert receipt.outcome is Outcome.FAILED
+    assert "journal cannot be written" in receipt.detail
+    assert receipt.exchanges == ()
+    assert not desk.is_paused()
+    log = desk.server.log_path.read_bytes()[log_before:].decode()
+    assert "PAUSE command issued" not in log
+    assert "RELOAD command issued" not in log
+
+
+async def test_a_full_disk_sends_nothing(desk: Desk) -> None:
+    desk.journal_path.parent.mkdir(parents=True)
+    os.symlink("/dev/full", desk.journal_path)
+    receipt = await desk.do("pause")
+    assert receipt.outcome is Outcome.FAILED
+    assert receipt.exchanges == ()
+    assert not desk.is_paused()
+
+
+async def test_wait_close_in_the_past_is_seen_through(desk: Desk) -> None:
+    """Trap T1: after one WAIT_CLOSE a later PAUSE is answered at once although nothing is drained."""
+    with desk.server.connect() as client, desk.server.admin() as console:
+        client.execute("SELECT 1")
+        console.execute("RECONNECT app")
+        console.execute("WAIT_CLOSE app")
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        receipt = await desk.do("pause", timeout_s=3)
+        assert receipt.outcome is Outcome.FAILED
+        assert "WAIT_CLOSE" in receipt.detail
+        assert not desk.is_paused()
+
+
+async def test_read_only_refuses_whatever_the_driver_does(server: PgBouncerServer, tmp_path: Path) -> None:
+    reader = Desk(server, tmp_path / "r.jsonl", read_only=True)
+    writer = Desk(server, tmp_path / "w.jsonl")
+    async with reader.service, writer.service:
+        plan = await writer.service.plan("pause", "edge")
+        assert isinstance(reader.service.judge(plan), Deny)
+        permit = writer.service.permit(plan, writer.service.judge(plan), "edge")
+        with pytest.raises(RefusedError, match="read-only"):
+            reader.service.submit(plan, permit)
+        assert not writer.is_paused()
+
+
+async def test_two_runs_on_one_bouncer_are_refused(desk: Desk) -> None:
+    with desk.server.connect() as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        plan = await desk.service.plan("pause", "edge/tiny")
+        run = await desk.start("pause", "edge/app", timeout_s=30)
+        with pytest.raises(RefusedError, match="still running on edge"):
+            desk.submit(plan)
+        run.cancel()
+        await desk.finish(run)
+
+
+class _TwoProcesses:
+    """A connector as a so_reuseport port makes it: every second login meets the other process."""
+
+    def __init__(self, one: Connector, other: Connector) -> None:
+        self._one = one
+        self._writers = itertools.cycle((one, other))
+
+    async def reader(self, name: str, *, as_admin: bool = False) -> ReadSession:
+        return await self._one.reader(name, as_admin=as_admin)
+
+    async def writer(self, name: str) -> WriteSession:
+        return await next(self._writers).writer(name)
+
+
+async def test_logins_that_meet_two_processes_send_nothing(
+    make_pgbouncer: MakePgBouncer, tmp_path: Path
+) -> None:
+    """Trap T21: behind one port a RESUME could reach another process than the PAUSE did."""
+    desk = Desk(make_pgbouncer("1.26"), tmp_path / "journal.jsonl")
+    twin = Desk(make_pgbouncer("1.26"), tmp_path / "twin.jsonl")
+    desk.use(_TwoProcesses(desk.connector, twin.connector))
+    async with desk.service:
+        receipt = await desk.do("pause")
+    assert receipt.outcome is Outcome.FAILED
+    assert "two different processes" in receipt.detail
+    assert receipt.exchanges == ()
+    assert not desk.is_paused()
+    assert not twin.is_paused()

@@ -81,7 +81,7 @@ class ViewColumn(Generic[R]):
     names: tuple[str, ...] = ()
     """Further names in filters and `:sort`."""
     letter: str | None = None
-    """The capital that sorts by this column; never P, R or L, which open plans."""
+    """The capital that sorts by this column; never P, R or L (they open plans) nor G (the last row)."""
     trend: Callable[[R], Trend] | None = None
     dims: Callable[[R], bool] | None = None
     """True when the row's numbers are old and must look so."""

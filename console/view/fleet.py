@@ -15,9 +15,6 @@ from console.model.sample import DatabaseRates, Sample
 from console.view import states
 from console.view.cells import Cell, Tone
 
-HURT_US = 1_000_000
-"""A client that waited this long makes its bouncer a fault; shorter waits come and go in healthy pools."""
-
 
 class BouncerRow:
     """One bouncer of a snapshot, its pools summed. Numbers are None when it does not answer."""
@@ -83,7 +80,7 @@ class BouncerRow:
     @property
     def faulty(self) -> bool:
         """True when somebody should look: a state that is a fault, or clients waiting for over a second."""
-        return self.state in states.FAULTS or (self.maxwait_us or 0) > HURT_US
+        return self.state in states.FAULTS or (self.maxwait_us or 0) > states.HURT_US
 
     @property
     def labels(self) -> dict[str, str]:
@@ -114,16 +111,8 @@ def bouncer_rows(snapshot: FleetSnapshot) -> list[BouncerRow]:
 
 
 def faults_first(rows: Sequence[BouncerRow]) -> list[BouncerRow]:
-    """Sort by state, then by how long clients have waited in steps of 1 s and 5 s.
-
-    Steps and not numbers, so that rows of a healthy fleet do not dance every second.
-    """
-    return sorted(rows, key=lambda row: (states.rank(row.state), _hurt(row.maxwait_us)))
-
-
-def _hurt(maxwait_us: int | None) -> int:
-    wait = maxwait_us or 0
-    return 0 if wait > 5 * HURT_US else 1 if wait > HURT_US else 2
+    """Sort by urgency, see `states.urgency`; ties stay in their order."""
+    return sorted(rows, key=lambda row: states.urgency(row.state, row.maxwait_us))
 
 
 def note(row: BouncerRow) -> Cell:

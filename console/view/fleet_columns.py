@@ -187,7 +187,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         _rate("mean_wait_time_us"),
         "Mean time a transaction waited for its server in the last interval; n/a when none ran.",
         names=("waittime",),
-        letter="G",
+        letter="H",
     ),
     _trend(
         "waiting_trend",

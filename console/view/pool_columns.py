@@ -196,7 +196,6 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         _counter("sv_login"),
         "Servers logging in to Postgres (sv_login).",
         names=("login",),
-        letter="G",
     ),
     _column(
         "tps",

@@ -14,7 +14,6 @@ from console.model.rows import Database, Pool, User
 from console.model.sample import DatabaseRates
 from console.view import states
 from console.view.cells import Cell, Tone
-from console.view.fleet import HURT_US
 from console.view.numbers import NOT_AVAILABLE, needs
 
 PoolKey = tuple[str, str, str]
@@ -101,7 +100,7 @@ class PoolRow:
     @property
     def faulty(self) -> bool:
         """True when somebody should look at this pool."""
-        return self.state in states.FAULTS or (self.number("maxwait_us") or 0) > HURT_US
+        return self.state in states.FAULTS or (self.number("maxwait_us") or 0) > states.HURT_US
 
     @property
     def labels(self) -> dict[str, str]:
@@ -112,11 +111,6 @@ class PoolRow:
     def search_text(self) -> str:
         """What a regular expression in the filter is matched with."""
         return f"{self.bouncer}/{self.key[1]} {self.key[2]} {self.state} {self.mode or ''}"
-
-    @property
-    def selector(self) -> str:
-        """What names this pool's database in a command: `edge-1a/app`, or the bouncer alone."""
-        return f"{self.bouncer}/{self.key[1]}" if self.key[1] else self.bouncer
 
 
 def pool_rows(snapshot: FleetSnapshot, bouncers: Collection[str] | None = None) -> list[PoolRow]:
@@ -148,10 +142,8 @@ def _rows_of(pooler: PoolerSnapshot) -> list[PoolRow]:
     ]
 
 
-def _urgency(row: PoolRow) -> tuple[int, int, PoolKey]:
-    wait = row.pool.maxwait_us if row.known and row.pool else 0
-    hurt = 0 if wait > 5 * HURT_US else 1 if wait > HURT_US else 2
-    return states.rank(row.state), hurt, row.key
+def _urgency(row: PoolRow) -> tuple[tuple[float, int], PoolKey]:
+    return states.urgency(row.state, row.pool.maxwait_us if row.known and row.pool else None), row.key
 
 
 def note(row: PoolRow) -> Cell:

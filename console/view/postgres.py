@@ -198,7 +198,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         "Replicas: time since the last replayed transaction; 0 when all received WAL is replayed. "
         "n/a on a primary.",
         tone=_lag_tone,
-        letter="G",
+        letter="D",
     ),
     ViewColumn(
         "version",

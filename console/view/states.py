@@ -41,6 +41,8 @@ _LOOKS: Final = MappingProxyType(
 RANK: Final = MappingProxyType({word: rank for rank, word in enumerate(_LOOKS)})
 FAULTS: Final = frozenset(word for word in _LOOKS if word not in ("up", "reachable", "connecting"))
 STATE_WIDTH: Final = 13
+HURT_US: Final = 1_000_000
+"""A client that waited this long makes its pool a fault; shorter waits come and go in healthy pools."""
 
 
 def state_cell(state: PoolerState | PostgresState | str) -> Cell:
@@ -52,6 +54,18 @@ def state_cell(state: PoolerState | PostgresState | str) -> Cell:
 def rank(state: str) -> int:
     """Return the place of a state word in "faults first"; unknown words come first."""
     return RANK.get(str(state), -1)
+
+
+def urgency(state: str, maxwait_us: int | None) -> tuple[float, int]:
+    """Return where a row stands in "faults first": lower is worse.
+
+    A wait of over 5 s ranks with the pauses, one of over 1 s before a bouncer that is only stale. Steps
+    and not numbers, so that rows of a healthy fleet do not dance every second.
+    """
+    wait = maxwait_us or 0
+    hurt = 0 if wait > 5 * HURT_US else 1 if wait > HURT_US else 2
+    ranked = (RANK["paused"], RANK["stale"] - 0.5, len(RANK))[hurt]
+    return min(rank(state), ranked), hurt
 
 
 def age_s(freshness: Freshness) -> float | None:

@@ -66,29 +66,25 @@ def _sum(rows: Sequence[BouncerRow], value: Callable[[BouncerRow], float | None]
 
 
 def strip(totals: FleetTotals) -> tuple[tuple[Cell, ...], ...]:
-    """Return the totals as two lines of cells: who is there and hurt, and how much moves."""
+    """Return the totals as two lines of cells: who is there, and what moves."""
     waiting = totals.waiting.value or 0
-    wait = f"{numbers.count(totals.waiting.value)} waiting"
-    if totals.maxwait_us:
-        wait += f", longest {numbers.duration_us(totals.maxwait_us)}"
-    first = [
-        Cell(f"{numbers.count(totals.clients.value)} clients {_coverage(totals)}", Tone.STRONG),
-        Cell(wait, Tone.WARN if waiting else Tone.PLAIN),
-    ]
+    first = [Cell(f"{numbers.count(totals.clients.value)} clients {_coverage(totals)}", Tone.STRONG)]
+    silent = totals.bouncers - totals.answering
+    if silent:
+        first.append(Cell(f"{silent} not answering", Tone.BAD))
     if totals.paused:
         first.append(Cell(f"{totals.paused} paused", Tone.WARN))
     if totals.stale:
         first.append(Cell(f"{totals.stale} stale", Tone.WARN))
-    silent = totals.bouncers - totals.answering
-    if silent:
-        first.append(Cell(f"{silent} not answering", Tone.BAD))
+    wait = f"{numbers.count(totals.waiting.value)} waiting"
+    if totals.maxwait_us:
+        wait += f", longest {numbers.duration_us(totals.maxwait_us)}"
+    servers = f"{numbers.count(totals.servers_active.value)}+{numbers.count(totals.servers_idle.value)}"
     second = (
-        Cell(
-            f"servers {numbers.count(totals.servers_active.value)} active, "
-            f"{numbers.count(totals.servers_idle.value)} idle"
-        ),
+        Cell(wait, Tone.WARN if waiting else Tone.PLAIN),
+        Cell(f"servers {servers} idle"),
         Cell(f"{numbers.rate(totals.xact_per_s.value)} tx/s{_part(totals, totals.xact_per_s)}"),
-        Cell(f"{numbers.rate(totals.query_per_s.value)} queries/s{_part(totals, totals.query_per_s)}"),
+        Cell(f"{numbers.rate(totals.query_per_s.value)} q/s{_part(totals, totals.query_per_s)}"),
     )
     return tuple(first), second
 

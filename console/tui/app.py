@@ -1,0 +1,373 @@
+"""The console: screens over one snapshot, and the lifetime of what feeds it.
+
+It is handed ready-made parts and decides nothing about poolers: the collector reads, the service plans and
+runs, the guard allows. Leaving the app ends the collector and waits until every run has undone what it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from console.clock import Clock
+from console.config.schema import Inventory
+from console.config.selector import parse_selector
+from console.errors import PooldeckError, UsageError
+from console.model.fleet import FleetSnapshot
+from console.operations.registry import REGISTRY
+from console.operations.service import OperationService
+from console.operations.verbs import Verb
+from console.tui import bridge, details, navigation
+from console.tui.bridge import SnapshotArrived, SnapshotSource
+from console.tui.help import help_sections
+from console.tui.log_buffer import LogBuffer
+from console.tui.palette import CommandProvider, OperationProvider
+from console.tui.screens.leave import LeaveScreen
+from console.tui.screens.plan import PlanScreen
+from console.tui.screens.tables import FleetScreen, TableScreen
+from console.tui.screens.text import HelpScreen
+from console.tui.theme import THEMES
+from console.tui.views import selector_of
+from console.view import numbers
+from console.view.cells import Cell, Tone
+
+_log = logging.getLogger(__name__)
+LATE_S = 3.0
+"""A snapshot older than this means that our own collector is late, and the top line says so."""
+PLAN_LETTERS = {"P": "pause", "R": "resume", "L": "reload"}
+
+
+class PooldeckApp(App[int]):
+    """Pooldeck on a terminal. Returns 0."""
+
+    TITLE = "Pooldeck"
+    CSS_PATH = "styles/deck.tcss"
+    COMMANDS: ClassVar[set[Any]] = {CommandProvider, OperationProvider}
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help", key_display="?", id="deck.help"),
+        Binding("colon", "command", "Command", key_display=":", id="deck.command"),
+        Binding("P", "plan('pause')", "Pause", show=False, id="deck.pause"),
+        Binding("R", "plan('resume')", "Resume", show=False, id="deck.resume"),
+        Binding("L", "plan('reload')", "Reload", show=False, id="deck.reload"),
+        Binding("a", "actions", "Actions", id="deck.actions"),
+        Binding("escape", "back", "Back", show=False, id="deck.back"),
+        Binding("minus", "last_view", "Last view", show=False, id="deck.last"),
+        Binding("f", "freeze", "Freeze", show=False, id="deck.freeze"),
+        Binding("l", "view('log')", "Log", show=False, id="deck.log"),
+        Binding("o", "view('runs')", "Operations", show=False, id="deck.runs"),
+        Binding("q", "leave", "Quit", id="deck.quit"),
+        Binding("ctrl+c,ctrl+q", "leave", "Quit", show=False, priority=True, id="deck.interrupt"),
+    ]
+
+    snapshot: reactive[FleetSnapshot | None] = reactive[FleetSnapshot | None](None)
+    """What is shown. Snapshots are compared by identity."""
+
+    def __init__(
+        self,
+        store: SnapshotSource,
+        inventory: Inventory,
+        service: OperationService | None = None,
+        *,
+        clock: Clock,
+        log: LogBuffer,
+        collector: AbstractAsyncContextManager[object] | None = None,
+        read_only: bool = False,
+        ascii_only: bool = False,
+        theme: str = "pooldeck-dark",
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            store: where snapshots come from.
+            inventory: the fleet's names.
+            service: plans and runs operations; None shows them as not available. Entered and left here.
+            clock: for ages.
+            log: what the log panel shows.
+            collector: fills `store` while it is entered; None when something else does.
+            read_only: operations are shown, and refused with that reason.
+            ascii_only: draw with ASCII characters only.
+            theme: one of our two themes.
+        """
+        super().__init__()
+        self.inventory = inventory
+        self.service = service
+        self.clock = clock
+        self.log_buffer = log
+        self.read_only = read_only
+        self.ascii_only = ascii_only
+        self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
+        self.frozen = False
+        self._store = store
+        self._collector = collector
+        self._newest: FleetSnapshot | None = None
+        self._disconnect: Callable[[], None] = lambda: None
+        self._lifetime: asyncio.Task[None] | None = None
+        self._end = asyncio.Event()
+        self.views = navigation.Views()
+        for own in THEMES:
+            self.register_theme(own)
+        self.theme = theme
+
+    # -- lifetime -----------------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The fleet lies under everything else."""
+        return FleetScreen()
+
+    def on_mount(self) -> None:
+        """Start what feeds the screen."""
+        self._disconnect = bridge.connect(self._store, self)
+        self._lifetime = asyncio.create_task(self._live(), name="pooldeck lifetime")
+        self.set_interval(1.0, self._tick)
+
+    async def _live(self) -> None:
+        """Hold collector and service open until the app ends; both are entered and left by this task."""
+        try:
+            async with AsyncExitStack() as stack:
+                if self.service is not None:
+                    await stack.enter_async_context(self.service)
+                if self._collector is not None:
+                    await stack.enter_async_context(self._collector)
+                await self._end.wait()
+        except PooldeckError as error:
+            self.complain(error)
+
+    async def on_unmount(self) -> None:
+        """Stop watching, let every run undo what it must, and close."""
+        self._disconnect()
+        self._end.set()
+        if self._lifetime is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._lifetime
+
+    def on_snapshot_arrived(self, message: SnapshotArrived) -> None:
+        """Show a snapshot, or keep it while frozen."""
+        self._newest = message.snapshot
+        if not self.frozen:
+            self.snapshot = message.snapshot
+
+    def _tick(self) -> None:
+        screen = self.screen
+        if hasattr(screen, "tick"):
+            screen.tick()
+
+    def freshness(self) -> tuple[Cell, ...]:
+        """Return what the top line says about mode and age of what is shown."""
+        cells: list[Cell] = []
+        if self.read_only:
+            cells.append(Cell("READ-ONLY", Tone.INFO))
+        running = sum(not run.done for run in self.service.runs) if self.service else 0
+        if running:
+            cells.append(Cell(f"{running} RUNNING (o)", Tone.WARN))
+        if self.snapshot is None:
+            return (*cells, Cell("waiting for answers", Tone.INFO))
+        age = self.clock.monotonic_s() - self.snapshot.monotonic_s
+        if self.frozen:
+            cells.append(Cell(f"FROZEN {numbers.age(age)} (f goes on)", Tone.WARN))
+        elif age > LATE_S:
+            cells.append(Cell(f"LATE: {numbers.age(age)} old", Tone.BAD))
+        else:
+            answering = sum(pooler.state not in _SILENT for pooler in self.snapshot.poolers)
+            total = len(self.snapshot.poolers)
+            tone = Tone.GOOD if answering == total else Tone.WARN
+            cells.append(Cell(f"live, {answering} of {total} answer", tone))
+        return tuple(cells)
+
+    # -- errors -------------------------------------------------------------------------------
+
+    def complain(self, error: PooldeckError) -> None:
+        """Show an error and keep it in the log."""
+        text = f"{error}; {error.hint}" if error.hint else str(error)
+        if not isinstance(error, UsageError):
+            _log.error("%s", text)
+        self.notify(text, severity="error", timeout=8, markup=False)
+
+    # -- views --------------------------------------------------------------------------------
+
+    def open_view(self, name: str, *arguments: Any) -> None:
+        """Go to a view; see `navigation.Views`."""
+        self.views.open(self, name, *arguments)
+
+    def open_pools(self, selector: str) -> None:
+        """Show the pools of what a selector chooses; "" is the whole fleet.
+
+        Raises:
+            SelectorError: it cannot be read or chooses nothing.
+        """
+        if not selector:
+            self.open_view("pools", None)
+            return
+        chosen = parse_selector(selector).select(self.inventory.bouncers)
+        self.open_pools_of(tuple(dict.fromkeys(part.name for part in chosen)))
+
+    def open_pools_of(self, names: tuple[str, ...]) -> None:
+        """Show the pools of these bouncers."""
+        self.open_view("pools", names)
+
+    def open_detail(self, bouncer: str, database: str | None, user: str | None, *, raw: bool) -> None:
+        """Describe a bouncer or one of its pools."""
+        self.open_view("detail", details.of_bouncer(self.inventory, bouncer, database, user, raw=raw))
+
+    def open_postgres(self, name: str) -> None:
+        """Describe a Postgres node."""
+        self.open_view("detail", details.of_postgres(name))
+
+    def action_view(self, name: str) -> None:
+        """Go to a view without arguments."""
+        self.open_view(name)
+
+    def action_last_view(self) -> None:
+        """Swap with the view before."""
+        self.views.swap(self)
+
+    async def action_back(self) -> None:
+        """Take off the filter, else go back one view."""
+        self.go_back()
+
+    def go_back(self) -> None:
+        """Take off the filter, else go back one view."""
+        screen = self.screen
+        if isinstance(screen, TableScreen) and screen.unfilter():
+            return
+        self.views.back(self)
+
+    def action_help(self) -> None:
+        """Help for where one is."""
+        screen = self.screen
+        if isinstance(screen, HelpScreen):
+            return
+        columns = screen.panel.view.columns if isinstance(screen, TableScreen) else ()
+        name = screen.panel.view.name if isinstance(screen, TableScreen) else "keys and commands"
+        self.push_screen(HelpScreen(f"help: {name}", help_sections(self, columns)))
+
+    def action_command(self) -> None:
+        """Open the command line."""
+        screen = self.screen
+        if hasattr(screen, "open_command"):
+            screen.open_command()
+
+    def action_freeze(self) -> None:
+        """Stop refreshing, or go on with the newest snapshot."""
+        self.frozen = not self.frozen
+        if not self.frozen and self._newest is not None:
+            self.snapshot = self._newest
+        self._tick()
+
+    # -- what commands ask --------------------------------------------------------------------
+
+    @property
+    def table(self) -> TableScreen:
+        """The table screen in use.
+
+        Raises:
+            UsageError: another kind of screen is shown.
+        """
+        if isinstance(self.screen, TableScreen):
+            return self.screen
+        raise UsageError("there is no table here; :fleet or :pools has one")
+
+    def set_filter(self, text: str) -> None:
+        """Filter the table in use."""
+        self.table.filter_changed(text)
+
+    def faults_only(self) -> None:
+        """Show only rows that need a look, or all again."""
+        self.table.action_faults()
+
+    def sort(self, column: str) -> None:
+        """Sort the table in use."""
+        if not self.table.panel.sort_by_name(column):
+            raise UsageError(f"there is no column {column!r}; columns are {', '.join(self.sortable())}")
+
+    def sortable(self) -> list[str]:
+        """Return the columns of the table in use."""
+        if not isinstance(self.screen, TableScreen):
+            return []
+        return [column.key for column in self.screen.panel.view.columns]
+
+    def selectable(self) -> list[str]:
+        """Return what a selector may name: bouncers, their databases, labels."""
+        names = [bouncer.name for bouncer in self.inventory.bouncers]
+        labels = {f"@{key}={value}" for b in self.inventory.bouncers for key, value in b.labels.items()}
+        databases = [
+            selector_of(pooler.info.name, database.name)
+            for pooler in (self.snapshot.poolers if self.snapshot else ())
+            for database in (pooler.sample.databases if pooler.sample else ())
+            if database.name != "pgbouncer"
+        ]
+        return [*names, "all", *sorted(labels), *databases]
+
+    def set_theme(self, name: str) -> None:
+        """Change the colours; "" takes the other of our two."""
+        own = [theme.name for theme in THEMES]
+        if not name:
+            self.theme = own[1] if self.theme == own[0] else own[0]
+            return
+        wanted = name if name in self.available_themes else f"pooldeck-{name}"
+        if wanted not in self.available_themes:
+            raise UsageError(f"there is no theme {name!r}; try dark or light")
+        self.theme = wanted
+
+    # -- operations ---------------------------------------------------------------------------
+
+    def action_plan(self, op: str) -> None:
+        """Open the plan of an operation on the marked rows, else the row under the cursor."""
+        try:
+            self.open_plan(op, "")
+        except UsageError as error:
+            self.complain(error)
+
+    def open_plan(self, op: str, selector: str) -> None:
+        """Open the plan of an operation.
+
+        Raises:
+            UsageError: nothing is chosen, or operations are not available here.
+        """
+        if self.service is None:
+            raise UsageError("operations are not available in this session")
+        if not selector:
+            chosen = self.screen.selectors() if isinstance(self.screen, TableScreen) else []
+            if not chosen:
+                raise UsageError(f"nothing is chosen: put the cursor on a bouncer, or write :{op} NAME")
+            selector = ",".join(chosen)
+        self.push_screen(PlanScreen(op, selector))
+
+    def action_actions(self) -> None:
+        """Offer the operations for the chosen rows."""
+        if self.service is not None:
+            self.push_screen(CommandPalette(providers=[OperationProvider], placeholder="Plan an operation…"))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """None of Textual's own: ours are in `commands`."""
+        del screen
+        return ()
+
+    # -- leaving ------------------------------------------------------------------------------
+
+    def action_leave(self) -> None:
+        """Leave; asks first while an operation runs."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave, or ask first while an operation runs."""
+        running: Sequence[str] = [
+            run.plan.title for run in (self.service.runs if self.service else ()) if not run.done
+        ]
+        if not running:
+            self.exit(0)
+        elif not isinstance(self.screen, LeaveScreen):
+            self.push_screen(LeaveScreen(running), lambda leave: self.exit(0) if leave else None)
+
+
+_SILENT = ("unreachable", "connecting")

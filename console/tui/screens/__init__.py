@@ -1,0 +1,1 @@
+"""Screens, one a module. A screen shows and asks; it never acts on a pooler."""

@@ -1,0 +1,168 @@
+"""What every screen has: banner, note, command line, footer; snapshots only while it can be seen.
+
+Subclasses give a body and take snapshots. It must not hold state that outlives the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from console.errors import UsageError
+from console.model.fleet import FleetSnapshot
+from console.tui import commands
+from console.tui.parts import MIN_HEIGHT, MIN_WIDTH, SMALL, Line, TopLine
+from console.view.cells import Cell, Tone
+from widgets.command_line import CommandLine, no_completions
+
+if TYPE_CHECKING:
+    from console.tui.app import PooldeckApp
+
+
+class DeckScreen(Screen[None]):
+    """A screen of Pooldeck."""
+
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    def compose(self) -> ComposeResult:
+        """Banner, body, note, command line, footer."""
+        deck = self.deck
+        with Vertical(id="deck"):
+            yield TopLine(deck.inventory.fleet, deck.inventory.environment, ascii_only=deck.ascii_only)
+            yield from self.body()
+            yield Line(ascii_only=deck.ascii_only, id="note")
+            yield CommandLine(ascii_only=deck.ascii_only, id="command")
+            yield Footer(show_command_palette=False, compact=True)
+        yield Static(SMALL, id="too-small", markup=False)
+
+    @property
+    def deck(self) -> PooldeckApp:
+        """The app."""
+        return cast("PooldeckApp", self.app)
+
+    # -- for subclasses -----------------------------------------------------------------------
+
+    def body(self) -> Iterable[Widget]:
+        """What stands between banner and note."""
+        raise NotImplementedError
+
+    @property
+    def place(self) -> str:
+        """Where the user is, for the banner."""
+        raise NotImplementedError
+
+    def show(self, snapshot: FleetSnapshot) -> None:
+        """Show a snapshot; called only while the screen can be seen."""
+
+    def filter_changed(self, text: str) -> None:
+        """Filter while it is typed.
+
+        Raises:
+            UsageError: this screen has nothing to filter, or the filter cannot be read.
+        """
+        raise UsageError(f"nothing to filter here by {text!r}")
+
+    @property
+    def filter_text(self) -> str:
+        """The filter in force."""
+        return ""
+
+    # -- snapshots ----------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Follow the app's snapshot."""
+        self.watch(self.app, "snapshot", self._snapshot_changed, init=False)
+        self.refresh_now()
+
+    @property
+    def is_seen(self) -> bool:
+        """True when this screen is on top, or only a dialog lies over it."""
+        for screen in reversed(self.app.screen_stack):
+            if screen is self:
+                return True
+            if not isinstance(screen, ModalScreen):
+                return False
+        return False
+
+    def _snapshot_changed(self) -> None:
+        if self.is_seen:
+            self.refresh_now()
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what was missed while hidden."""
+        self.refresh_now()
+
+    def refresh_now(self) -> None:
+        """Show the app's snapshot and freshness."""
+        if not self.is_mounted:
+            return
+        snapshot = self.deck.snapshot
+        if snapshot is not None:
+            self.show(snapshot)
+        self.tick()
+
+    def tick(self) -> None:
+        """Refresh what depends on the time alone."""
+        self.query_one(TopLine).show(self.place, self.deck.freshness())
+
+    def say(self, cell: Cell) -> None:
+        """Show a line above the footer."""
+        self.query_one("#note", Line).show([cell])
+
+    # -- size ---------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show a plain message instead of a mess when the terminal is too small."""
+        self.set_class(event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT, "-too-small")
+
+    # -- command line and filter ---------------------------------------------------------------
+
+    @property
+    def command_line(self) -> CommandLine:
+        """The line at the bottom."""
+        return self.query_one("#command", CommandLine)
+
+    def open_command(self, text: str = "") -> None:
+        """Open the command line."""
+        deck = self.deck
+        self.command_line.open(":", text, complete=lambda line, at: commands.complete(deck, line, at))
+
+    def open_filter(self) -> None:
+        """Open the filter line with the filter in force."""
+        self.command_line.open("/", self.filter_text, complete=no_completions)
+
+    @on(CommandLine.Changed)
+    def _typed(self, message: CommandLine.Changed) -> None:
+        message.stop()
+        if message.prefix == "/":
+            self._try_filter(message.text)
+
+    @on(CommandLine.Submitted)
+    def _entered(self, message: CommandLine.Submitted) -> None:
+        message.stop()
+        if message.prefix == "/":
+            self._try_filter(message.text)
+            return
+        try:
+            commands.run(self.deck, message.text)
+        except UsageError as error:
+            self.deck.complain(error)
+
+    @on(CommandLine.Cancelled)
+    def _left(self, message: CommandLine.Cancelled) -> None:
+        message.stop()
+        if message.prefix == "/":
+            self._try_filter("")
+
+    def _try_filter(self, text: str) -> None:
+        try:
+            self.filter_changed(text)
+        except UsageError as error:
+            self.say(Cell(error.message, Tone.WARN))

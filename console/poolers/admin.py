@@ -21,9 +21,10 @@ from pydantic import SecretStr
 from console.clock import Clock, SystemClock
 from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase
 from console.model.table import ResultTable
-from console.poolers.failures import login_deadline, not_a_pooler
+from console.poolers.failures import VERIFY_FAILED, login_deadline, login_failure, not_a_pooler
 from console.poolers.resolve import addresses
 from console.poolers.results import RowLoader
+from console.poolers.tls_reason import refused_because
 from console.poolers.wire import Link, LoginProgress, log_in, message_of, sqlstate_of
 from console.transport.base import Endpoint
 
@@ -224,11 +225,25 @@ async def _link(login: Login, progress: LoginProgress, timeout_s: float) -> Link
             failure = login_deadline(progress.stage, where=login.node, limit_s=timeout_s)
         except NodeError as found_failure:
             failure = found_failure
+            if VERIFY_FAILED in failure.message:
+                failure = await _with_reason(failure, login, address, end)
         if failure.phase is not Phase.CONNECT:
             break
     if failure is None:
         raise NodeError(Phase.CONNECT, f'the name "{host}" has no address', where=login.node)
     raise failure
+
+
+async def _with_reason(failure: NodeError, login: Login, address: str | None, end: float) -> NodeError:
+    """Add why the certificate was refused, if that can be had in the time left."""
+    root_cert = login.tls.get("sslrootcert")
+    left_s = end - asyncio.get_running_loop().time()
+    if address is None or root_cert is None or left_s <= 0:
+        return failure
+    reason = await refused_because(address, login.endpoint.port, root_cert=root_cert, limit_s=left_s)
+    if reason is None:
+        return failure
+    return login_failure(Phase.TLS, f"{VERIFY_FAILED}: {reason}", where=login.node, user=login.user)
 
 
 def _parameters(login: Login, address: str | None) -> dict[str, str]:

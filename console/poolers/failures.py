@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from console.errors import DeadlineError, NodeError, Phase
 
+VERIFY_FAILED: Final = "certificate verify failed"
+"""All libpq says of a certificate it does not accept (but for a wrong name)."""
 _ATTEMPT = re.compile(r'connection to server (?:at|on socket) ".*?"(?: \([^)]*\))?(?:, port \d+)? failed: ')
 
 

@@ -175,7 +175,8 @@ class _Pinger:
             await reader.close()
         role = "replica" if reading.in_recovery else "primary"
         differs = "" if role == node.role else f"; the inventory says {node.role}"
-        return f"PostgreSQL {reading.version}, {role}{differs}"
+        version = f"{reading.version.major}.{reading.version.minor}"
+        return f"PostgreSQL {version}, {role}{differs}"
 
     def _limit_s(self, node: _Node) -> float:
         return node.connect_timeout_s or self._stack.inventory.defaults.connect_timeout_s

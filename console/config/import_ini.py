@@ -306,7 +306,7 @@ def _port(value: str, entry: Entry) -> int:
 
 
 def _names_of(files: Sequence[IniFile]) -> list[str]:
-    """Return the files' names without `.ini`; their folders' names where several files are called the same."""
+    """Return the files' names without `.ini`; folders' names where several are called the same."""
     stems = [file.path.stem for file in files]
     folders = [file.path.absolute().parent.name for file in files]
     return stems if len(set(stems)) == len(stems) else folders

@@ -32,7 +32,8 @@ MAX_INCLUDE_DEPTH = 10
 
 _SPACE = " \t\n\v\f\r"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_.\-*]*")
-_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_QUOTED = re.compile(r"'((?:[^']|'')*+)'")
+"""Possessive: a doubled quote is never taken for a closing one."""
 _INCLUDE = re.compile(r"%include(?=[ \t])")
 
 

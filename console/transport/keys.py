@@ -84,9 +84,17 @@ def load_keys(hop: Hop, timeout_s: float) -> Keyring:
     ring = Keyring()
     agent_keys = _agent_keys(hop, timeout_s, ring)
     files = [_KeyFile.load(path, named=hop.identities_named) for path in hop.identity_files]
-    wanted = {loaded.blob for loaded in files if loaded is not None and loaded.blob is not None}
-    in_agent = [one for one in agent_keys if one.key.asbytes() in wanted]
-    others = [one for one in agent_keys if one not in in_agent]
+    wanted = {
+        loaded.blob: path
+        for path, loaded in zip(hop.identity_files, files, strict=True)
+        if loaded is not None and loaded.blob is not None
+    }
+    in_agent = [
+        Candidate(f"{wanted[blob]} (held by the agent) {_describe(one.key)}", one.key)
+        for one in agent_keys
+        if (blob := one.key.asbytes()) in wanted
+    ]
+    others = [one for one in agent_keys if one.key.asbytes() not in wanted]
     from_files = [
         loaded.candidate
         for loaded in files

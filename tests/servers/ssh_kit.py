@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from console.clock import SystemClock
 from console.config.schema import Host
 from console.lab.sshd import SshServer
@@ -65,6 +67,10 @@ class SshKit:
         }
         return Host.model_validate({**values, **changes})
 
+    def alias(self, name: str) -> Host:
+        """A host about which the inventory says nothing but its name in the configuration file."""
+        return Host(hostname=name)
+
     @contextlib.asynccontextmanager
     async def transport(self, **hosts: Host) -> AsyncIterator[SshTransport]:
         if not self.config_file.exists():
@@ -83,27 +89,60 @@ class SshKit:
         folder = self.workshop.place("sock")
         folder.mkdir(mode=0o755)
         address = UnixAddress(str(folder), port)
-        server = await asyncio.start_unix_server(_guarded(handler), address.path)
+        far = _FarEnd(handler)
+        server = await asyncio.start_unix_server(far, address.path)
         os.chmod(address.path, 0o777)
         async with server:
-            yield address
+            try:
+                yield address
+            finally:
+                await far.end()
+
+
+@pytest.fixture
+def kit(workshop: Workshop, make_sshd: MakeSshd, tmp_path: Path) -> SshKit:
+    """A kit for one test; import it to use it."""
+    runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "pooldeck"
+    return SshKit(workshop, make_sshd, tmp_path, runtime)
 
 
 @contextlib.asynccontextmanager
 async def tcp_server(handler: Handler, port: int = 0) -> AsyncIterator[TcpAddress]:
     """Serve `handler` on a loopback port; 0 takes any."""
-    server = await asyncio.start_server(_guarded(handler), "127.0.0.1", port)
+    far = _FarEnd(handler)
+    server = await asyncio.start_server(far, "127.0.0.1", port)
     async with server:
-        yield TcpAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        try:
+            yield TcpAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        finally:
+            await far.end()
 
 
-def _guarded(handler: Handler) -> Handler:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            await handler(reader, writer)
-        writer.close()
+class _FarEnd:
+    """Runs a handler for each connection, and ends them all when the test is over."""
 
-    return serve
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError):
+                await self._handler(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def end(self) -> None:
+        for task in tuple(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
 
 async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,13 +17,13 @@ import pytest
 from console.errors import DeadlineError, NodeError, Phase
 from console.transport.base import TcpAddress, UnixAddress
 from tests.harness.faults import FaultProxy, refusing_port
-from tests.harness.servers import MakeSshd, Workshop
 from tests.servers.ssh_kit import (
     LIMIT_S,
     SshKit,
     ask,
     black_hole,
     connect,
+    kit,
     logged_connections,
     route,
     shout,
@@ -31,11 +31,7 @@ from tests.servers.ssh_kit import (
     until,
 )
 
-
-@pytest.fixture
-def kit(workshop: Workshop, make_sshd: MakeSshd, tmp_path: Path) -> SshKit:
-    runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "pooldeck"
-    return SshKit(workshop, make_sshd, tmp_path, runtime)
+__all__ = ["kit"]  # a fixture
 
 
 async def test_a_far_unix_socket_is_reached_through_a_near_one_nobody_else_can_open(kit: SshKit) -> None:

@@ -76,6 +76,11 @@ class SimulatedFleet:
             for number in range(bouncers)
         ]
 
+    @property
+    def ports(self) -> list[int]:
+        """The port of each bouncer, in order; with Unix sockets the number in the socket's name."""
+        return [int(str(entry.get("tcp", f":{UNIX_PORT}")).rpartition(":")[2]) for entry in self._entries]
+
     def _tick(self) -> int:
         if self._tick_s > 0:
             return int((time.monotonic() - self._started) / self._tick_s)

@@ -204,7 +204,8 @@ class Confirm(Vertical):
             note = ""
         self._status.update(note)
         self._status.display = bool(note)
-        if self._focus_ok and self.ready and self._cancel.has_focus:
+        # Focus moves a moment after it is asked for: at the start nothing has it yet.
+        if self._focus_ok and self.ready and self.screen.focused in (None, self._cancel):
             self._focus_ok = False
             self._ok.focus()
 

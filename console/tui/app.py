@@ -337,7 +337,7 @@ class PooldeckApp(App[int]):
         if self.service is None:
             raise UsageError("operations are not available in this session")
         if not selector:
-            chosen = self.screen.selectors() if isinstance(self.screen, TableScreen) else []
+            chosen = self.screen.selectors(op) if isinstance(self.screen, TableScreen) else []
             if not chosen:
                 raise UsageError(f"nothing is chosen: put the cursor on a bouncer, or write :{op} NAME")
             selector = ",".join(chosen)
@@ -352,6 +352,15 @@ class PooldeckApp(App[int]):
         """None of Textual's own: ours are in `commands`."""
         del screen
         return ()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer actions on rows only where there are rows; dimmed where they cannot be had."""
+        del parameters
+        if action in ("actions", "plan"):
+            if not isinstance(self.screen, TableScreen):
+                return False
+            return True if self.service is not None else None
+        return True
 
     # -- leaving ------------------------------------------------------------------------------
 

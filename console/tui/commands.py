@@ -107,7 +107,7 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     known = commands_of(app)
     if not space:
         return [
-            Completion(command.name, f"{command.argument}  {command.help}".strip(), 0)
+            Completion(command.name, f"{command.argument}  {first_sentence(command.help)}".strip(), 0)
             for command in known
             if command.name.startswith(name)
         ]
@@ -122,6 +122,11 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
         for value in command.values(app)
         if value.startswith(last) and value != last
     ]
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to its first full stop."""
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _targets(app: PooldeckApp) -> Sequence[str]:

@@ -79,12 +79,13 @@ class OperationProvider(_Entries):
         """See `_Entries.entries`."""
         deck = self.deck
         screen = self.screen
-        chosen = screen.selectors() if isinstance(screen, TableScreen) else []
-        if deck.service is None or not chosen:
+        if deck.service is None or not isinstance(screen, TableScreen):
             return
-        selector = ",".join(chosen)
         refused = " Not in this session: it is read-only." if deck.read_only else ""
         for verb in deck.verbs:
+            selector = ",".join(screen.selectors(verb.name))
+            if not selector:
+                return
             title = f"{verb.title} {selector} …"
             yield title, f"{verb.summary}{refused}", partial(self._plan, verb.name, selector)
 

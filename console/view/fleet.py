@@ -95,6 +95,12 @@ class BouncerRow:
         return f"{self.key} {self.state} {self.version or ''} {info.host or ''} {info.address} {labels}"
 
     @property
+    def paused_databases(self) -> tuple[str, ...]:
+        """Databases with a pause of their own; () when not known."""
+        databases = self.sample.databases if self.sample else ()
+        return tuple(database.name for database in databases if database.paused)
+
+    @property
     def paused(self) -> bool:
         """True when the bouncer or one of its databases is, or seems, paused or suspended."""
         return self.state in ("paused", "paused?", "db paused", "suspended")
@@ -121,9 +127,8 @@ def note(row: BouncerRow) -> Cell:
     if wrong is not None:
         return Cell(f"{row.key}: {wrong}", Tone.BAD if row.state == "unreachable" else Tone.WARN)
     sample = row.sample
-    paused = [database.name for database in sample.databases if database.paused] if sample else []
-    if paused:
-        return Cell(f"{row.key}: paused databases: {', '.join(paused)}", Tone.WARN)
+    if row.paused_databases:
+        return Cell(f"{row.key}: paused databases: {', '.join(row.paused_databases)}", Tone.WARN)
     disabled = [database.name for database in sample.databases if database.disabled] if sample else []
     if disabled:
         return Cell(f"{row.key}: disabled databases: {', '.join(disabled)}", Tone.WARN)

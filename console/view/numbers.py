@@ -54,14 +54,17 @@ def byte_rate(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Write a part of one as a percentage; anything above nothing is at least `1 %`.
+    """Write a part of one as a percentage; something is at least `1 %`, less than all at most `99 %`.
 
-    >>> [share(s) for s in (None, 0, 0.001, 0.5, 1.04)]
-    ['n/a', '0 %', '1 %', '50 %', '104 %']
+    >>> [share(s) for s in (None, 0, 0.001, 0.5, 0.9998, 1.04)]
+    ['n/a', '0 %', '1 %', '50 %', '99 %', '104 %']
     """
     if value is None:
         return NOT_AVAILABLE
-    return f"{max(1, round(value * 100)) if value > 0 else 0:,} %"
+    percent = round(value * 100)
+    if 0 < value < 1:
+        percent = min(99, max(1, percent))
+    return f"{percent:,} %"
 
 
 def duration_us(value: float | None) -> str:

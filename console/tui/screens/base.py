@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
@@ -24,6 +25,10 @@ from widgets.command_line import CommandLine, no_completions
 
 if TYPE_CHECKING:
     from console.tui.app import PooldeckApp
+
+
+BACK = Binding("escape", "app.back", "Back", id="deck.back")
+"""For the footer of every screen that one can go back from."""
 
 
 class DeckScreen(Screen[None]):
@@ -132,11 +137,23 @@ class DeckScreen(Screen[None]):
     def open_command(self, text: str = "") -> None:
         """Open the command line."""
         deck = self.deck
+        self._remember_focus()
         self.command_line.open(":", text, complete=lambda line, at: commands.complete(deck, line, at))
 
     def open_filter(self) -> None:
         """Open the filter line with the filter in force."""
+        self._remember_focus()
         self.command_line.open("/", self.filter_text, complete=no_completions)
+
+    _focused_before: Widget | None = None
+
+    def _remember_focus(self) -> None:
+        if not self.command_line.is_open:
+            self._focused_before = self.focused
+
+    def _give_focus_back(self) -> None:
+        if self._focused_before is not None and self._focused_before.is_attached:
+            self.set_focus(self._focused_before)
 
     @on(CommandLine.Changed)
     def _typed(self, message: CommandLine.Changed) -> None:
@@ -147,6 +164,7 @@ class DeckScreen(Screen[None]):
     @on(CommandLine.Submitted)
     def _entered(self, message: CommandLine.Submitted) -> None:
         message.stop()
+        self._give_focus_back()
         if message.prefix == "/":
             self._try_filter(message.text)
             return
@@ -158,6 +176,7 @@ class DeckScreen(Screen[None]):
     @on(CommandLine.Cancelled)
     def _left(self, message: CommandLine.Cancelled) -> None:
         message.stop()
+        self._give_focus_back()
         if message.prefix == "/":
             self._try_filter("")
 
@@ -165,4 +184,7 @@ class DeckScreen(Screen[None]):
         try:
             self.filter_changed(text)
         except UsageError as error:
-            self.say(Cell(error.message, Tone.WARN))
+            if self.command_line.is_open:
+                self.say(Cell(error.message, Tone.WARN))
+            else:
+                self.deck.complain(error)

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from console.tui.log_buffer import LogEntry
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
 from console.view.cells import Cell, Tone
 from widgets.log_view import LEVELS, Level, LogLine, LogView
@@ -22,6 +22,7 @@ class LogScreen(DeckScreen):
     """Everything logged, with a lowest level."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        BACK,
         Binding("e", "errors", "Warnings only", id="log.errors"),
         Binding("j", "by(1)", "Down", show=False),
         Binding("k", "by(-1)", "Up", show=False),

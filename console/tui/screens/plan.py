@@ -22,7 +22,7 @@ from console.operations.plan import Plan
 from console.operations.service import OperationService
 from console.tui.parts import content
 from console.tui.plan_text import plan_sections, what_moved
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import BACK, DeckScreen
 from console.tui.screens.runs import RunScreen
 from console.tui.sources import to_ascii
 from console.view.cells import Cell, Tone
@@ -41,6 +41,7 @@ class PlanScreen(DeckScreen):
 
     AUTO_FOCUS: ClassVar[str | None] = "#confirm-cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
+        BACK,
         Binding("pageup", "scroll(-1)", "Plan up", key_display="PgUp", id="plan.up"),
         Binding("pagedown", "scroll(1)", "Plan down", key_display="PgDn", id="plan.down"),
     ]
@@ -200,8 +201,9 @@ class PlanScreen(DeckScreen):
 
     def action_scroll(self, pages: int) -> None:
         """Scroll the plan while the focus stays on the answer."""
-        height = max(1, self._view.size.height - 1)
-        self._view.scroll_relative(y=pages * height, animate=False)
+        panel = self._panel
+        page = panel.query_one(".confirm--body") if panel is not None else self._view
+        page.scroll_relative(y=pages * max(1, page.size.height - 1), animate=False)
 
 
 def _shape(verdict: Verdict | None) -> object:

@@ -16,7 +16,7 @@ from console.operations.outcome import Event, EventKind, RunReceipt
 from console.operations.service import Run
 from console.tui.parts import content
 from console.tui.plan_text import OUTCOME_TONES, receipt_cells
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
 from console.tui.theme import TONE_NAMES
 from console.view.cells import Cell, Tone
@@ -37,6 +37,7 @@ class RunScreen(DeckScreen):
     """One run: its events as they come, then its result."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        BACK,
         Binding("ctrl+x", "stop", "Stop and undo", id="run.stop"),
     ]
 
@@ -93,6 +94,7 @@ class RunScreen(DeckScreen):
 class RunsScreen(DeckScreen):
     """Every run of this session, newest first."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [BACK]
     COLUMNS = (
         Column("started", "started", 8),
         Column("operation", "operation", 24, min_width=12),

@@ -16,9 +16,9 @@ from textual.widget import Widget
 from console.errors import UsageError
 from console.model.fleet import FleetSnapshot
 from console.tui.parts import Line
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import BACK, DeckScreen
 from console.tui.tables import TablePanel
-from console.tui.views import BOUNCERS, POSTGRES, pools_view
+from console.tui.views import BOUNCERS, POSTGRES, pools_view, selector_of
 from console.view.cells import Cell, Tone
 from console.view.filters import FilterError
 from console.view.fleet import BouncerRow
@@ -64,6 +64,8 @@ class TableScreen(DeckScreen):
         return self._last_panel or self.panels[0]
 
     _last_panel: TablePanel[Any] | None = None
+    _filter_error: str | None = None
+    """What is wrong with the filter that is being typed."""
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember the table that was last used: the command line speaks about it."""
@@ -79,9 +81,10 @@ class TableScreen(DeckScreen):
         self._show_note()
 
     def _show_note(self) -> None:
-        if self.command_line.is_open and self.command_line.prefix == "/":
-            return
         cells: list[Cell] = []
+        if self._filter_error is not None:
+            self.say(Cell(self._filter_error, Tone.WARN))
+            return
         marked = len(self.panel.grid.marked)
         if marked:
             cells.append(Cell(f"{marked} marked", Tone.INFO))
@@ -118,11 +121,15 @@ class TableScreen(DeckScreen):
 
     def filter_changed(self, text: str) -> None:
         """Filter while it is typed; see `DeckScreen.filter_changed`."""
+        self._filter_error = None
         try:
             self.panel.set_filter(text)
         except FilterError as error:
+            if self.command_line.is_open:
+                self._filter_error = str(error)
             raise UsageError(str(error)) from error
-        self._show_note()
+        finally:
+            self._show_note()
 
     def action_faults(self) -> None:
         """Show only rows that need a look, or all again."""
@@ -131,6 +138,7 @@ class TableScreen(DeckScreen):
 
     def unfilter(self) -> bool:
         """Take the filter off; False when there is none."""
+        self._filter_error = None
         filtered = self.panel.is_filtered
         if filtered:
             self.panel.clear_filter()
@@ -161,11 +169,19 @@ class TableScreen(DeckScreen):
         count = text.count("\n")
         self.notify(f"{count} row{'s' if count != 1 else ''} copied, tab-separated", timeout=3)
 
-    def selectors(self) -> list[str]:
-        """Return how commands name the marked rows, else the row under the cursor; [] for none."""
-        panel = self.panel
-        found = (panel.view.selector(row) for row in panel.target_rows())
-        return list(dict.fromkeys(selector for selector in found if selector is not None))
+    def selectors(self, op: str | None = None) -> list[str]:
+        """Return how commands name the marked rows, else the row under the cursor; [] for none.
+
+        A bouncer is resumed by its paused databases when these are what is paused: a RESUME of the whole
+        bouncer would leave them paused.
+        """
+        chosen: dict[str, None] = {}
+        for row in self.panel.target_rows():
+            if op == "resume" and isinstance(row, BouncerRow) and row.state == "db paused":
+                chosen.update(dict.fromkeys(selector_of(row.key, name) for name in row.paused_databases))
+            elif (selector := self.panel.view.selector(row)) is not None:
+                chosen[selector] = None
+        return list(chosen)
 
     def action_detail(self) -> None:
         """Describe the row under the cursor."""
@@ -234,6 +250,8 @@ class FleetScreen(TableScreen):
 
 class PoolsScreen(TableScreen):
     """Every pool of the chosen bouncers in one table."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [BACK]
 
     def __init__(self, bouncers: tuple[str, ...] | None) -> None:
         super().__init__()

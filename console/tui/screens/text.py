@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from console.model.fleet import FleetSnapshot
 from console.tui.parts import content
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import BACK, DeckScreen
 from console.view.cells import Cell
 from console.view.details import Section, as_text
 
@@ -24,6 +24,7 @@ class TextScreen(DeckScreen):
     """Sections of labelled lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        BACK,
         Binding("c", "copy", "Copy", id="text.copy"),
         Binding("j", "scroll(1)", "Down", show=False, id="text.down"),
         Binding("k", "scroll(-1)", "Up", show=False, id="text.up"),

@@ -27,7 +27,9 @@ from console.poolers.failures import login_failure, tidy
 _OK: Final = pq.ConnStatus.OK
 _BAD: Final = pq.ConnStatus.BAD
 _FATAL: Final = pq.ExecStatus.FATAL_ERROR
-_TLS_RECHECK_S: Final = 0.05
+_TLS_RECHECK_S: Final = 0.02
+_TLS_RECHECKS: Final = 3
+_GRAVE: Final = frozenset({b"ERROR", b"FATAL", b"PANIC"})
 _STAGES: Final = {
     pq.ConnStatus.STARTED: Phase.CONNECT,
     pq.ConnStatus.NEEDED: Phase.CONNECT,
@@ -130,9 +132,12 @@ class Link:
 
     __slots__ = (
         "_descriptor",
+        "_farewell",
         "_loop",
         "_lost",
         "_pgconn",
+        "_recheck",
+        "_rechecks_left",
         "_results",
         "_tls",
         "_waiter",
@@ -143,7 +148,7 @@ class Link:
     def __init__(self, pgconn: pq.abc.PGconn, *, where: str) -> None:
         self.where = where
         self.notices: deque[str] = deque(maxlen=16)
-        """What the pooler said beside its answers, oldest first; also why it hung up on an idle link."""
+        """What the pooler said beside its answers, oldest first."""
         self._pgconn = pgconn
         self._loop = asyncio.get_running_loop()
         self._descriptor = pgconn.socket
@@ -151,8 +156,10 @@ class Link:
         self._lost: str | None = None
         self._results: list[pq.abc.PGresult] = []
         self._waiter: asyncio.Future[list[pq.abc.PGresult]] | None = None
-        notices = self.notices
-        pgconn.notice_handler = lambda result: notices.append(message_of(result))
+        self._farewell: str | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+        self._rechecks_left = 0
+        pgconn.notice_handler = self._on_notice
         self._loop.add_reader(self._descriptor, self._on_readable)
 
     @property
@@ -195,6 +202,7 @@ class Link:
             raise
         finally:
             self._waiter = None
+            self._results = []
             if expiry is not None:
                 expiry.cancel()
 
@@ -233,21 +241,32 @@ class Link:
         if pgconn.status == _BAD:
             self._fail(self._why())
         elif self._tls and self._waiter is not None:
-            # OpenSSL may hold decrypted bytes that no longer make the socket readable, and libpq 18
-            # reads only as much as its buffer takes (fixed in PostgreSQL 19's pqReadData).
-            self._loop.call_later(_TLS_RECHECK_S, self._recheck, self._waiter)
+            # OpenSSL may hold decrypted bytes, which do not make the socket readable again, and libpq
+            # takes only as much at a time as its buffer has room for: look again, a bounded number of times.
+            self._rechecks_left = _TLS_RECHECKS
+            if self._recheck is None:
+                self._recheck = self._loop.call_later(_TLS_RECHECK_S, self._look_again)
 
-    def _recheck(self, waiter: asyncio.Future[list[pq.abc.PGresult]]) -> None:
-        if self._waiter is waiter and not waiter.done() and self._lost is None:
-            self._on_readable()
+    def _look_again(self) -> None:
+        self._recheck = None
+        left = self._rechecks_left - 1
+        if left < 0 or self._lost is not None or self._waiter is None or self._waiter.done():
+            return
+        self._on_readable()
+        self._rechecks_left = left
+
+    def _on_notice(self, result: pq.abc.PGresult) -> None:
+        message = message_of(result)
+        self.notices.append(message)
+        if result.error_field(pq.DiagnosticField.SEVERITY) in _GRAVE:
+            # libpq reports an ERROR or FATAL that nobody asked for as a notice: why an idle link ends.
+            self._farewell = message
 
     def _why(self) -> str:
         for result in self._results:
             if result.status == _FATAL:
                 return message_of(result)
-        if self.notices:
-            return self.notices[-1]
-        return tidy(self._pgconn.get_error_message())
+        return self._farewell or tidy(self._pgconn.get_error_message())
 
     def _expire(self, limit_s: float) -> None:
         waiter = self._waiter
@@ -270,6 +289,9 @@ class Link:
         self._lost = why
         self._loop.remove_reader(self._descriptor)
         self._loop.remove_writer(self._descriptor)
+        if self._recheck is not None:
+            self._recheck.cancel()
+        self._pgconn.notice_handler = None
         self._pgconn.finish()
         waiter = self._waiter
         if waiter is not None and not waiter.done():

@@ -196,6 +196,19 @@ async def test_an_idle_reader_knows_at_once_that_the_pooler_went_away(
     assert not isinstance(caught.value, LostConnection)
 
 
+async def test_what_was_refused_earlier_is_not_blamed_for_a_lost_session(
+    bouncer: PgBouncerServer, open_writer: OpenWriter
+) -> None:
+    writer = await open_writer(bouncer)
+    await writer.execute("SET client_encoding = 'UTF8'", LIMIT_S)
+    with pytest.raises(AdminError):
+        await writer.execute(DIALECT.pause("nowhere"), LIMIT_S)
+    with killed(bouncer), pytest.raises(NodeError) as caught:
+        await writer.execute("RELOAD", LIMIT_S)
+    assert "closed the connection" in caught.value.message
+    assert "nowhere" not in caught.value.message
+
+
 async def test_an_answer_cut_in_the_middle_is_told_apart_from_an_answer(bouncer: PgBouncerServer) -> None:
     with FaultProxy(bouncer.port) as proxy:
         login = login_to(bouncer, unix=False, sslmode="disable")

@@ -116,7 +116,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Evenly spaced ticks. Each pooler has its own phase, so a fleet does not fire in one instant."""
+    """Evenly spaced ticks. Poolers begin theirs at different phases: a fleet does not fire in one instant."""
 
     start_s: float
     tick_s: float

@@ -26,7 +26,6 @@ from console.model.fleet import (
     PostgresState,
     Stale,
 )
-from console.model.rows import Pool
 from console.model.sample import DatabaseRates, Sample
 
 
@@ -50,21 +49,27 @@ class PoolerRecord:
         self.history = history or History()
         self.sample: Sample | None = None
         self.rates: Mapping[str, DatabaseRates] | None = None
+        self._rate_totals: tuple[float | None, float | None, float | None] = (None, None, None)
         self._stats: StatsReading | None = None
         self._state = PoolerState.CONNECTING
 
     def forget_counters(self) -> None:
         """Take the next STATS as the first one: the session is new, the pooler perhaps restarted."""
         self._stats = None
-        self.rates = None
+        self._set_rates(None)
 
     def accept(self, sample: Sample) -> None:
         """Take a sample, or the same tick's sample with more in it."""
         self.sample = sample
         self._state = state_of(sample)
         if sample.stats is not None and sample.stats is not self._stats:
-            self.rates = rates_between(self._stats, sample.stats)
+            self._set_rates(rates_between(self._stats, sample.stats))
             self._stats = sample.stats
+
+    def _set_rates(self, rates: Mapping[str, DatabaseRates] | None) -> None:
+        merged = merged_rates(rates.values()) if rates else None
+        self.rates = rates
+        self._rate_totals = (*total_per_s(rates), merged.mean_query_time_us if merged is not None else None)
 
     def remember(self, tick: int) -> None:
         """Write the present sample and rates into the history, as those of `tick`."""
@@ -72,8 +77,6 @@ class PoolerRecord:
         if sample is None:
             return
         totals = pool_totals(sample)
-        xact_per_s, query_per_s = total_per_s(self.rates)
-        merged = merged_rates(self.rates.values()) if self.rates else None
         self.history.record(
             tick,
             (
@@ -82,17 +85,11 @@ class PoolerRecord:
                 totals.servers_active,
                 totals.servers_idle,
                 totals.maxwait_us,
-                xact_per_s,
-                query_per_s,
-                merged.mean_query_time_us if merged else None,
+                *self._rate_totals,
                 sample.answer_us,
             ),
         )
-        for pool in sample.pools:
-            self._remember_pool(tick, pool)
-
-    def _remember_pool(self, tick: int, pool: Pool) -> None:
-        self.history.record_pool(tick, (pool.database, pool.user), pool.cl_waiting, pool.sv_active)
+        self.history.record_pools(tick, sample.pools)
 
     def snapshot(self, freshness: Freshness, trend_ticks: int) -> PoolerSnapshot:
         """Return the pooler as it is known now."""

@@ -60,6 +60,14 @@ class _Memo(dict[str, tuple[ResultTable, object]]):
         return value
 
 
+def _shared(table: ResultTable) -> ResultTable:
+    """Return the table with equal cells as one object: users, addresses and times repeat in long tables."""
+    known: dict[str | None, str | None] = {}
+    share = known.setdefault
+    rows = tuple([tuple(map(share, row, row)) for row in table.rows])
+    return ResultTable(table.names, rows, table.tag, table.answer_us)
+
+
 class PoolerSession:
     """Asks one pooler. `asking` names the question that is outstanding."""
 
@@ -223,7 +231,7 @@ class PoolerSession:
         self, what: str, parser: Callable[[ResultTable], tuple[R, ...]], before: Reading[tuple[R, ...]] | None
     ) -> Reading[tuple[R, ...]] | None:
         """Ask a question whose answer may be long and never repeats the one before."""
-        return await self._reading(what, lambda table: parse_in_slices(parser, table), before)
+        return await self._reading(what, lambda table: parse_in_slices(parser, _shared(table)), before)
 
     async def _settings(
         self, what: str, parser: Callable[[ResultTable], T], before: Reading[T] | None

@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.fleet.history import METRICS, History, Ring
+from console.model.rows import Pool
 
 NOTHING = (None,) * len(METRICS)
 
 
 def values(waiting: float) -> tuple[float | None, ...]:
     return tuple(waiting if metric == "clients_waiting" else 0.0 for metric in METRICS)
+
+
+def pool(database: str, cl_waiting: int, sv_active: int) -> Pool:
+    return Pool(database, "web", 0, cl_waiting, sv_active, 0, 0, 0, 0, 0)
 
 
 def test_a_trend_is_oldest_first_and_as_long_as_what_is_known() -> None:
@@ -61,32 +66,50 @@ def test_an_hour_is_kept_and_no_more() -> None:
 def test_a_pool_has_a_past_of_its_own_with_gaps_where_it_was_not_listed() -> None:
     history = History()
     history.record(0, values(0))
-    history.record_pool(0, ("app", "web"), 3, 2)
+    history.record_pools(0, [pool("app", 3, 2)])
     history.record(1, values(0))
-    assert history.pool_trend(("app", "web"), "cl_waiting", 9) == (3, None)
-    assert history.pool_trend(("app", "web"), "sv_active", 1) == (None,)
+    history.record_pools(1, [pool("crm", 9, 9)])
+    history.record(2, values(0))
+    history.record_pools(2, [pool("crm", 9, 9), pool("app", 5, 4)])
+    assert history.pool_trend(("app", "web"), "cl_waiting", 9) == (3, None, 5)
+    assert history.pool_trend(("app", "web"), "sv_active", 1) == (4,)
+    history.skip_to(3)
+    assert history.pool_trend(("app", "web"), "sv_active", 2) == (4, None)
     assert history.pool_trend(("app", "nobody"), "cl_waiting", 9) == ()
 
 
 def test_pools_that_come_and_go_do_not_grow_the_memory() -> None:
-    history = History(pools=3)
+    history = History(pools=3, pool_ticks=5)
     for tick in range(10):
-        history.record_pool(tick, (f"auto{tick}", "web"), 0, 0)
-    assert history.pools == (("auto7", "web"), ("auto8", "web"), ("auto9", "web"))
+        history.record(tick, values(0))
+        history.record_pools(tick, [pool(f"auto{tick}-{number}", 0, 0) for number in range(9)])
+    assert history.pools == tuple((f"auto9-{number}", "web") for number in range(3))
+    assert history.pool_trend(("auto5-0", "web"), "cl_waiting", 99) == (0, None, None, None, None)
+    assert history.pool_trend(("auto4-0", "web"), "cl_waiting", 99) == ()
+
+
+def test_a_tick_that_is_read_twice_counts_once() -> None:
+    history = History()
+    for waiting in (1, 2):
+        history.record(0, values(waiting))
+        history.record_pools(0, [pool("app", waiting, 0)])
+    assert history.series("clients_waiting") == (2,)
+    assert history.pool_trend(("app", "web"), "cl_waiting", 9) == (2,)
 
 
 def test_a_hundred_poolers_of_twenty_pools_fit_the_budget() -> None:
     tracemalloc.start()
     try:
-        histories = [History() for _ in range(100)]
+        histories = [History() for _ in range(20)]
         for history in histories:
-            history.record(0, values(1))
-            for pool in range(20):
-                history.record_pool(0, (f"db{pool}", "web"), 0, 0)
+            pools = [pool(f"db{number}", 0, 0) for number in range(20)]
+            for tick in range(300):
+                history.record(tick, values(1))
+                history.record_pools(tick, pools)
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert used < 25 * 2**20
+    assert used * 100 / 20 < 25 * 2**20
 
 
 @given(

@@ -105,7 +105,7 @@ class GridView(ScrollView, can_focus=True):
         self._formatted: dict[int, Sequence[Cell]] = {}
         self._shown_before: dict[Hashable, Sequence[Cell]] = {}
         self._changed: dict[Hashable, frozenset[int]] = {}
-        self._drawn: list[object] = []
+        self._drawn: dict[int, object] = {}
         self._placed_by_user = False
         self.set_reactive(GridView.empty_text, empty_text)
         self.set_reactive(GridView.ascii_only, ascii_only)
@@ -121,7 +121,12 @@ class GridView(ScrollView, can_focus=True):
     @property
     def page_rows(self) -> int:
         """Rows that fit on the screen; 0 on a terminal too low."""
-        return max(0, self.size.height - HEADER_HEIGHT)
+        return max(0, self.size.height - self.scrollbar_size_horizontal - HEADER_HEIGHT)
+
+    @property
+    def _width(self) -> int:
+        """Cells of a line. Textual's `size` has the scroll bar in it."""
+        return max(0, self.size.width - self.scrollbar_size_vertical)
 
     def _reveal_cursor(self) -> None:
         top, rows, cursor = self.scroll_offset.y, self.page_rows, self._state.cursor
@@ -193,7 +198,7 @@ class GridView(ScrollView, can_focus=True):
     @property
     def _arrangement(self) -> Arrangement:
         """Where the columns are at the present width; Textual paints a new size before it reports it."""
-        width = self.size.width
+        width = self._width
         if self._arranged is None or self._arranged_width != width:
             self._arranged_width = width
             self._arranged = arrange(
@@ -214,9 +219,13 @@ class GridView(ScrollView, can_focus=True):
     def _update_extent(self) -> None:
         """Tell Textual how far there is to scroll."""
         arrangement = self._arrangement
-        scrolls = arrangement.content_width > self.size.width
-        width = self.size.width + arrangement.last_stop if scrolls else arrangement.content_width
+        scrolls = arrangement.content_width > self._width
+        width = self._width + arrangement.last_stop if scrolls else arrangement.content_width
         self.virtual_size = Size(width, len(self._state) + HEADER_HEIGHT)
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Fit the columns beside the scroll bar that came or went."""
+        self.call_next(self._rearrange)
 
     def on_resize(self, _event: events.Resize) -> None:
         """Fit the columns to the new width and keep a visible cursor visible."""
@@ -229,7 +238,7 @@ class GridView(ScrollView, can_focus=True):
         """Format what came into view before it is drawn."""
         super().watch_scroll_y(old_value, new_value)
         if round(old_value) != round(new_value):
-            self._drawn = []
+            self._drawn.clear()
             self._format_window()
 
     # -- drawing ------------------------------------------------------------------------------
@@ -262,30 +271,28 @@ class GridView(ScrollView, can_focus=True):
         return self.empty_text if line == HEADER_HEIGHT and not len(self._state) else None
 
     def _repaint(self) -> None:
-        """Ask for a repaint of exactly the lines that now look different."""
-        looks = [self._look(line) for line in range(self.size.height)]
-        if len(looks) != len(self._drawn):
-            self._drawn = looks
-            self.refresh()
-            return
-        old, self._drawn = self._drawn, looks
-        dirty = [line for line, look in enumerate(looks) if look != old[line]]
+        """Ask for a repaint of exactly the lines that look different from what was drawn."""
+        width, never = self._width, object()
+        dirty = [
+            Region(0, line, width, 1)
+            for line in range(self.size.height)
+            if self._look(line) != self._drawn.get(line, never)
+        ]
         if dirty:
-            width = self.size.width
-            self.refresh(*(Region(0, line, width, 1) for line in dirty))
+            self.refresh(*dirty)
 
     def _repaint_all(self) -> None:
-        self._drawn = []
+        self._drawn.clear()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """One line of the widget; Textual calls it only for lines marked as changed."""
-        width = self.size.width
+        width = self._width
         painter = self._painter
         if painter is None:
             glyphs = ASCII_GLYPHS if self.ascii_only else UNICODE_GLYPHS
             painter = self._painter = Painter(self._make_palette(), glyphs, lambda: self.app.console)
-        look = self._look(y)
+        look = self._drawn[y] = self._look(y)
         offset = self.scroll_offset.x
         if isinstance(look, HeaderLook):
             return painter.header(look, self._arrangement, offset, width)
@@ -317,7 +324,7 @@ class GridView(ScrollView, can_focus=True):
         """Theme, focus or style sheet changed: colours are worked out anew."""
         super().notify_style_update()
         self._painter = None
-        self._drawn = []
+        self._drawn.clear()
 
     def watch_ascii_only(self, ascii_only: bool) -> None:
         """Change the signs."""

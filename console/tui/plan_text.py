@@ -111,7 +111,7 @@ def receipt_cells(receipt: RunReceipt) -> list[Cell]:
 
 def _facts(target: TargetReceipt) -> list[tuple[str, Tone]]:
     facts = [(f"state: {target.before} > {target.after or 'could not be read'}", Tone.PLAIN)]
-    facts += [(f"read back: {text}", Tone.PLAIN) for text in target.verified]
+    facts += [(f"verified: {text}", Tone.PLAIN) for text in target.verified]
     facts += [(f"changed: {text}", Tone.PLAIN) for text in target.differences]
     facts += [(f"not drained: {text}", Tone.WARN) for text in target.still_active]
     facts += [

@@ -78,11 +78,11 @@ def strip(totals: FleetTotals) -> tuple[tuple[Cell, ...], ...]:
         first.append(Cell(f"{totals.stale} stale", Tone.WARN))
     wait = f"{numbers.count(totals.waiting.value)} waiting"
     if totals.maxwait_us:
-        wait += f", longest {numbers.duration_us(totals.maxwait_us)}"
+        wait += f" up to {numbers.duration_us(totals.maxwait_us)}"
     active, idle = numbers.count(totals.servers_active.value), numbers.count(totals.servers_idle.value)
     second = (
         Cell(wait, Tone.WARN if waiting else Tone.PLAIN),
-        Cell(f"servers {active} active {idle} idle"),
+        Cell(f"{active} sv active {idle} idle"),
         Cell(f"{numbers.rate(totals.xact_per_s.value)} tx/s{_part(totals, totals.xact_per_s)}"),
         Cell(f"{numbers.rate(totals.query_per_s.value)} q/s{_part(totals, totals.query_per_s)}"),
     )

@@ -16,7 +16,7 @@ def test_a_total_names_how_many_bouncers_it_covers() -> None:
     assert "clients on 7 of 10 bouncers" in first
     assert "3 not answering" in first
     assert "1 stale" in first
-    assert "longest 3m 10s" in lines()[1]
+    assert "1.93M waiting up to 3m 10s" in lines()[1]
 
 
 def test_bouncers_that_do_not_answer_are_not_counted_as_nil() -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ANSWER_LIMIT_S = 300.0
 """How long a question waits for its answer; the plan would be stale long before."""
 
+WAITING_EVERY_S = 1.0
+"""Lines about an incomplete pause come no faster; a run tells it five times a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
@@ -196,7 +199,12 @@ async def _follow(run: Run) -> RunReceipt:
 async def _tell(run: Run) -> None:
     from console.operations.outcome import EventKind
 
+    told_at_s = float("-inf")
     async for event in run.events():
+        if event.kind is EventKind.WAITING:
+            if event.at_s - told_at_s < WAITING_EVERY_S:
+                continue
+            told_at_s = event.at_s
         if event.kind is not EventKind.FINISHED:
             note(f"{event.target}: {event.text}")
 

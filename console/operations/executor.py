@@ -183,6 +183,7 @@ def _intent(run_id: str, plan: Plan, item: TargetPlan, permit: Permit) -> dict[s
         "answer": permit.answer,
         "target": str(item.target),
         "statements": list(item.statements),
+        "rescue": list(item.rescue),
         "before": item.present,
         "clients": item.clients,
         "fingerprint": item.fingerprint,

@@ -73,7 +73,8 @@ class Exchange:
     statement: str
     reply: str | None
     """The command tag or the error's text; None when nothing came."""
-    duration_s: float
+    duration_s: float | None
+    """None while the answer is outstanding: a PAUSE that is given up never gets one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def pause_standing(target: Target, observation: Observation, parameters: Paramet
     if observation.state.suspended:
         blocked = "the pooler is suspended; PAUSE is refused until it is resumed"
     elif target.database is not None and observation.state.paused:
-        blocked = "the whole pooler is paused, and PostgreSQL clients of this database with it"
+        blocked = "the whole pooler is paused, and this database with it; its own PAUSE is refused meanwhile"
     elif target.database is None and observation.state.paused is None:
         blocked = "whether it is paused could not be read: this version needs an admin login for that"
     patience = patience_s(observation)

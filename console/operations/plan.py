@@ -58,6 +58,8 @@ class TargetPlan:
     """False: it already is as wanted, and nothing is sent."""
     statements: tuple[str, ...]
     """Exactly what is sent, in order; empty when nothing changes."""
+    rescue: tuple[str, ...]
+    """What is sent besides when it does not go well, e.g. the RESUME of a pause that is not complete."""
     effects: tuple[str, ...]
     """What clients feel, by the pool modes that occur."""
     pools: tuple[PoolImpact, ...]
@@ -148,6 +150,7 @@ class Plan:
                 {
                     "target": str(item.target),
                     "statements": item.statements,
+                    "rescue": item.rescue,
                     "changes": item.changes,
                     "facts": dict(item.facts),
                 }
@@ -184,6 +187,7 @@ def _target_dict(item: TargetPlan) -> dict[str, Any]:
         "present": item.present,
         "changes": item.changes,
         "statements": list(item.statements),
+        "rescue": list(item.rescue),
         "effects": list(item.effects),
         "clients": item.clients,
         "servers": item.servers,

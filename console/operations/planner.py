@@ -122,6 +122,7 @@ def target_plan(
     standing = spec.stand(target, observation, parameters)
     blocked = standing.blocked or _cannot(spec, bouncer, dialect, observation)
     statements = () if standing.already else spec.statements(dialect, target, observation)
+    rescue = () if standing.already or spec.rescue is None else spec.rescue(dialect, target, observation)
     pools = observation.pools_of(target)
     facts = facts_of(observation, target)
     modes = {mode for pool in pools if (mode := _mode(pool, observation))}
@@ -132,6 +133,7 @@ def target_plan(
         present=standing.present,
         changes=not standing.already,
         statements=statements,
+        rescue=rescue,
         effects=tuple(f"{mode}: {text}" for mode, text in spec.effects.items() if mode in modes),
         pools=tuple(_impact(pool, observation) for pool in pools),
         query_wait_timeout_s=observation.seconds("query_wait_timeout"),

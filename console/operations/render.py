@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from console.operations.outcome import TargetReceipt
+from console.operations.outcome import Exchange, TargetReceipt
 from console.operations.plan import Plan, PoolImpact, TargetPlan
 from console.operations.step import plural
 
@@ -26,10 +26,11 @@ def _target_lines(item: TargetPlan) -> Iterator[str]:
         yield "  no change: it is so already"
     else:
         yield from _labelled("sends", item.statements)
+        yield from _labelled("or else", item.rescue)
     yield f"  hits       {plural(item.clients, 'client')}, {plural(item.servers, 'server connection')}"
     yield from (f"             {_pool_line(pool)}" for pool in item.pools)
     yield from _labelled("clients", item.effects)
-    yield f"  clients wait at most {_wait(item.query_wait_timeout_s)} while paused"
+    yield f"  patience   a client waits at most {_wait(item.query_wait_timeout_s)}"
     yield f"  verified   {item.verified_by}"
     yield from _labelled("undo", item.undo or (f"none: {item.no_undo_reason}",))
     yield from _labelled("warning", item.warnings)
@@ -58,10 +59,7 @@ def receipt_text(receipt: TargetReceipt) -> str:
     """Return a receipt as lines."""
     lines = [f"{receipt.target}: {receipt.outcome.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}"]
     lines.append(f"  state      {receipt.before} → {receipt.after or 'not known'}")
-    lines += [
-        f"  sent       {sent.statement} → {sent.reply or 'no answer'} ({sent.duration_s * 1000:.0f} ms)"
-        for sent in receipt.exchanges
-    ]
+    lines += [f"  sent       {_exchange(sent)}" for sent in receipt.exchanges]
     lines += _labelled("verified", receipt.verified)
     lines += _labelled("changed", receipt.differences)
     lines += _labelled("active", receipt.still_active)
@@ -73,6 +71,11 @@ def receipt_text(receipt: TargetReceipt) -> str:
     lines += _labelled("warning", receipt.warnings)
     lines += _labelled("next", receipt.next_steps)
     return "\n".join(lines)
+
+
+def _exchange(sent: Exchange) -> str:
+    took = "" if sent.duration_s is None else f" ({sent.duration_s * 1000:.0f} ms)"
+    return f"{sent.statement} → {sent.reply or 'no answer'}{took}"
 
 
 def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:

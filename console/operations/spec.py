@@ -57,6 +57,8 @@ class OpSpec:
     stand: Callable[[Target, Observation, Parameters], Standing]
     statements: Callable[[Dialect, Target, Observation], tuple[str, ...]]
     """Exactly what is sent, in order, when all goes well."""
+    rescue: Callable[[Dialect, Target, Observation], tuple[str, ...]] | None
+    """What is sent besides when it does not go well; None: nothing more is sent then."""
     carry_out: Callable[[Step], Awaitable[TargetReceipt]]
     verified_by: str
     """What is read back before success is reported."""

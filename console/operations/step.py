@@ -67,6 +67,8 @@ class Step:
         self.tell(EventKind.SENT, f"→ {statement}")
         begun = self.clock.monotonic_s()
         reply: str | None = None
+        place = len(self.exchanges)
+        self.exchanges.append(Exchange(statement, None, None))
         try:
             reply = await session.execute(statement, timeout_s)
         except AdminError as error:
@@ -74,8 +76,9 @@ class Step:
             raise
         finally:
             took = self.clock.monotonic_s() - begun
-            self.exchanges.append(Exchange(statement, reply, took))
-            self.tell(EventKind.ANSWERED, f"← {reply or 'no answer'} ({took * 1000:.0f} ms)")
+            self.exchanges[place] = Exchange(statement, reply, took)
+            told = reply or f"no answer to {statement}"
+            self.tell(EventKind.ANSWERED, f"← {told} ({took * 1000:.0f} ms)")
         return reply
 
     async def check_process(self, *sessions: ReadSession) -> None:

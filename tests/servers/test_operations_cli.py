@@ -85,7 +85,7 @@ def test_pause_then_resume_by_yes(shell: Shell) -> None:
     receipt = json.loads(paused.stdout)
     assert (receipt["outcome"], receipt["after"]) == ("ok", "paused")
     assert "STAYS PAUSED until somebody runs: pooldeck resume edge" in paused.stderr
-    assert "the first waiting clients are cut at" in paused.stderr
+    assert "the first waiting clients are cut from" in paused.stderr
     assert shell.paused()
 
     again = shell("pause", "edge")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
+import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -147,12 +147,20 @@ async def test_an_unwritable_journal_sends_nothing(desk: Desk, op: str) -> None:
     assert "RELOAD command issued" not in log
 
 
-async def test_a_full_disk_sends_nothing(desk: Desk) -> None:
-    desk.journal_path.parent.mkdir(parents=True)
-    os.symlink("/dev/full", desk.journal_path)
-    receipt = await desk.do("pause")
+async def test_a_full_disk_sends_nothing_and_leaves_no_half_record(desk: Desk) -> None:
+    assert (await desk.do("reload")).outcome is Outcome.OK
+    before = desk.journal_path.read_bytes()
+    plan = await desk.service.plan("pause", "edge")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+    try:
+        receipt = await desk.finish(desk.submit(plan))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert receipt.outcome is Outcome.FAILED
+    assert "journal cannot be written" in receipt.detail
     assert receipt.exchanges == ()
+    assert desk.journal_path.read_bytes() == before
     assert not desk.is_paused()
 
 

@@ -71,6 +71,9 @@ async def test_an_open_transaction_makes_pause_fail_and_resume(desk: Desk, selec
 
         assert (receipt.outcome, receipt.after) == (Outcome.FAILED, "running"), receipt.detail
         assert "not complete within 0.8 s" in receipt.detail
+        sent = [exchange.statement.partition(" ")[0] for exchange in receipt.exchanges]
+        assert sent[0] == "PAUSE"
+        assert "RESUME" in sent
         assert any("app/app" in pool for pool in receipt.still_active)
         assert [holder.application_name for holder in receipt.holders] == ["slowpoke"]
         assert not desk.is_paused("app" if "/" in selector else None)

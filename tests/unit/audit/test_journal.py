@@ -1,0 +1,173 @@
+"""The journal: chained, complete under concurrency, honest about tampering, and never half written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from console.audit import journal as journal_module
+from console.audit.actor import Actor
+from console.audit.journal import FIRST, Flaw, Journal, line_hash, verify_journal
+from console.clock import FixedClock
+from console.errors import JournalError
+
+WHO = Actor(user="ann", uid=1, host="bastion", pid=7, sudo_user=None, ssh_client="10.0.0.1 5 22")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state" / "journal.jsonl", FixedClock(), WHO)
+
+
+def _lines(journal: Journal) -> list[bytes]:
+    return journal.path.read_bytes().splitlines()
+
+
+def test_each_record_carries_the_hash_of_the_one_before(journal: Journal) -> None:
+    hashes = [journal.append("intent", {"n": n}) for n in range(3)]
+    lines = _lines(journal)
+    records = [json.loads(line) for line in lines]
+    assert [record["previous"] for record in records] == [FIRST, *hashes[:2]]
+    assert hashes == [line_hash(line) for line in lines]
+    assert records[0]["who"] == {
+        "user": "ann",
+        "uid": 1,
+        "host": "bastion",
+        "pid": 7,
+        "ssh_client": "10.0.0.1 5 22",
+    }
+    assert verify_journal(journal.path) == ()
+
+
+def test_it_is_for_its_owner_alone(journal: Journal) -> None:
+    journal.append("intent", {})
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+    assert journal.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def _changed(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[1].replace(b'"n":1', b'"n":9'), *lines[2:]]
+
+
+def _removed(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], *lines[2:]]
+
+
+def _swapped(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[2], lines[1], lines[3]]
+
+
+def _cut(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[1][:20], *lines[2:]]
+
+
+@pytest.mark.parametrize(("tamper", "first_line"), [(_changed, 3), (_removed, 2), (_swapped, 2), (_cut, 2)])
+def test_tampering_is_found_and_placed(
+    journal: Journal, tamper: Callable[[list[bytes]], list[bytes]], first_line: int
+) -> None:
+    for n in range(4):
+        journal.append("intent", {"n": n})
+    journal.path.write_bytes(b"\n".join(tamper(_lines(journal))) + b"\n")
+    flaws = verify_journal(journal.path)
+    assert flaws[0].line == first_line
+
+
+def test_a_line_torn_by_a_crash_stays_as_evidence_and_the_chain_goes_on(journal: Journal) -> None:
+    journal.append("intent", {"n": 0})
+    with journal.path.open("ab") as handle:
+        handle.write(b'{"kind":"int')
+    assert [flaw.line for flaw in verify_journal(journal.path)] == [2]
+    journal.append("intent", {"n": 1})
+    assert verify_journal(journal.path) == (Flaw(2, "the record is cut or was overwritten"),)
+
+
+def test_records_longer_than_one_read_are_chained(journal: Journal) -> None:
+    journal.append("outcome", {"text": "x" * 200_000})
+    journal.append("outcome", {"text": "y" * 70_000})
+    journal.append("outcome", {})
+    assert verify_journal(journal.path) == ()
+
+
+def test_a_full_disk_leaves_no_half_record(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal.append("intent", {"n": 0})
+    before = journal.path.read_bytes()
+    real = os.pwrite
+
+    def fills_up(handle: int, data: bytes, offset: int) -> int:
+        real(handle, data[:10], offset)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", fills_up)
+    with pytest.raises(JournalError, match="No space left on device"):
+        journal.append("intent", {"n": 1})
+    assert journal.path.read_bytes() == before
+
+
+def test_a_lock_held_by_another_process_is_an_error_not_a_hang(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_LOCK_TRIES", 2)
+    journal.append("intent", {})
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys; held = open(sys.argv[1]); fcntl.flock(held, 2); print(flush=True); input()",
+            str(journal.path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(JournalError, match="lock"):
+            journal.append("intent", {})
+        holder.communicate(b"\n", timeout=10)
+    journal.append("intent", {})
+
+
+def test_a_symbolic_link_is_not_followed(journal: Journal, tmp_path: Path) -> None:
+    journal.path.parent.mkdir(mode=0o700)
+    victim = tmp_path / "victim"
+    victim.write_text("")
+    journal.path.symlink_to(victim)
+    with pytest.raises(JournalError):
+        journal.append("intent", {})
+    assert victim.read_text() == ""
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from console.audit.actor import Actor
+from console.audit.journal import Journal
+from console.clock import SystemClock
+journal = Journal(Path(sys.argv[1]), SystemClock(), Actor.current({}))
+for number in range(40):
+    journal.append("intent", {"writer": sys.argv[2], "n": number})
+"""
+
+
+def test_several_processes_write_at_once(journal: Journal) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(journal.path), name]) for name in ("a", "b", "c")
+    ]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+    assert verify_journal(journal.path) == ()
+    records = [json.loads(line) for line in _lines(journal)]
+    for name in ("a", "b", "c"):
+        assert [r["n"] for r in records if r["writer"] == name] == list(range(40))
+
+
+def test_the_actor_tells_sudo_and_ssh() -> None:
+    actor = Actor.current({"SUDO_USER": "bea", "SSH_CLIENT": "192.0.2.7 50000 22"})
+    assert (actor.sudo_user, actor.ssh_client) == ("bea", "192.0.2.7 50000 22")
+    assert "sudo_user" not in Actor.current({}).as_dict()

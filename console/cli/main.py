@@ -79,8 +79,14 @@ def _log_to(file: Path) -> None:
     logger.setLevel(logging.INFO)
 
 
+_SESSION_VARIABLES = ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGGEQO", "PGSERVICE", "PGCLIENTENCODING")
+"""libpq would send these with every login; an admin console refuses such startup parameters."""
+
+
 def main() -> None:
     """Run the command line; every error ends in words and an exit code, never in a traceback."""
+    for variable in _SESSION_VARIABLES:
+        os.environ.pop(variable, None)
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:

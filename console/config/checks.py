@@ -12,12 +12,12 @@ from typing import Any
 
 from console.config.lines import KeyPath
 from console.config.mistakes import Mistake, did_you_mean, nearest_key
-from console.config.schema import address_mistake
+from console.config.schema import PROCESS_KEYS, address_mistake
 
 _NODE_ARRAYS = ("bouncers", "postgres")
 _ADDRESS_KEYS = frozenset({"tcp", "unix", "port"})
 _NO_TLS_MODES = frozenset({"disable", "allow", "prefer"})
-_LOOPBACK = {"localhost": "127.0.0.1", "[::1]": "127.0.0.1", "::1": "127.0.0.1"}
+_LOOPBACK = {"localhost": "127.0.0.1"}
 RESERVED_NAMES = frozenset({"all"})
 """Words of the selector grammar."""
 
@@ -40,6 +40,7 @@ def semantic_mistakes(document: Table) -> list[Mistake]:
             found.extend(_tls(path, table, _as_table(document.get("defaults"))))
     found.extend(_shared_addresses(list(_tables(document, "bouncers"))))
     found.extend(_monitor_users(document))
+    found.extend(_processes(document))
     return found
 
 
@@ -154,3 +155,12 @@ def _monitor_users(document: Table) -> Iterator[Mistake]:
             "monitor_user is missing, here and in [defaults]",
             "a role of this bouncer's stats_users: it reads the numbers",
         )
+
+
+def _processes(document: Table) -> Iterator[Mistake]:
+    for path, bouncer in _tables(document, "bouncers"):
+        process = _as_table(bouncer.get("process"))
+        place: KeyPath = (*path, "process")
+        needed = PROCESS_KEYS.get(_text(process, "kind") or "")
+        if needed is not None and all(nearest_key(key, place) != needed for key in process):
+            yield Mistake(place, f"kind = {process['kind']!r} needs {needed!r}")

@@ -106,7 +106,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
 
 def validation_mistakes(error: ValidationError) -> list[Mistake]:
     """Turn what pydantic found into mistakes. A key that is there but misspelt is not told as missing too."""
-    found = [details for details in error.errors(include_url=False) if not _is_address_rule(details)]
+    found = [details for details in error.errors(include_url=False) if not _is_told_by_checks(details)]
     unknown = [tuple(details["loc"]) for details in found if details["type"] == "extra_forbidden"]
     meant = {(*path[:-1], nearest_key(str(path[-1]), path[:-1])) for path in unknown}
     return [
@@ -150,10 +150,9 @@ def reader_key(path: KeyPath, document: Mapping[str, Any]) -> str:
     return text
 
 
-def _is_address_rule(details: ErrorDetails) -> bool:
-    """`_one_address` of the schema runs only on a table free of mistakes; `checks` tells it for all."""
-    path = details["loc"]
-    return details["type"] == "value_error" and len(path) == 2 and path[0] in ("bouncers", "postgres")
+def _is_told_by_checks(details: ErrorDetails) -> bool:
+    """The schema's rules on whole tables run only where nothing else is wrong; `checks` tells them always."""
+    return details["type"] == "value_error" and _pattern(tuple(details["loc"])) in _MODELS
 
 
 def _translated(details: ErrorDetails) -> Mistake:

@@ -8,6 +8,7 @@ TLS keys are libpq's own and mean what libpq's manual says.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -86,6 +87,15 @@ class Host(Strict):
     """Instead of the files that ~/.ssh/config or OpenSSH's defaults name."""
 
 
+PROCESS_KEYS: Mapping[str, str] = {
+    "systemd": "unit",
+    "command": "start_command",
+    "docker": "container",
+    "swarm": "service",
+}
+"""The key each kind of supervision cannot do without."""
+
+
 class Process(Strict):
     """`[bouncers.process]`: how the pooler is supervised on its host."""
 
@@ -102,8 +112,7 @@ class Process(Strict):
 
     @model_validator(mode="after")
     def _has_its_key(self) -> Self:
-        needed = {"systemd": "unit", "command": "start_command", "docker": "container", "swarm": "service"}
-        key = needed[self.kind]
+        key = PROCESS_KEYS[self.kind]
         if getattr(self, key) is None:
             raise ValueError(f"kind = {self.kind!r} needs {key!r}")
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.config.lines import KeyPath, key_lines, line_of
@@ -126,6 +126,7 @@ def _paths(value: Any, path: KeyPath = ()) -> list[KeyPath]:
     return found
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=6), _VALUES, max_size=5), st.booleans())
 def test_the_scanner_sees_exactly_the_keys_that_tomllib_sees(document: dict[str, Any], multi: bool) -> None:
     text = tomli_w.dumps(document, multiline_strings=multi)

@@ -114,8 +114,7 @@ def test_local_paths_count_from_the_inventory_and_remote_ones_stay(tmp_path: Pat
     assert inventory.postgres[0].sslrootcert == tmp_path / "tls/ca.pem"
 
 
-def test_all_mistakes_are_told_at_once_with_line_key_and_nearest(tmp_path: Path) -> None:
-    text = """\
+WRONG = """\
 fleet = "x"
 enviroment = "production"
 [defaults]
@@ -134,6 +133,7 @@ unix = "/run/x"
 labels = { "zo ne" = "a" }
 [bouncers.process]
 kind = "systemd"
+sudo = "yes"
 [[bouncers]]
 tcp = "localhost"
 admin_user = ""
@@ -150,38 +150,44 @@ role = "leader"
 tcp = "127.0.0.1:70000"
 databases = "a"
 """
-    sources = "a role of this bouncer's stats_users: it reads the numbers"
-    missing = f"monitor_user is missing, here and in [defaults] ({sources})"
-    address = 'must be "address:port" with a port from 1 to 65535; an IPv6 address stands in brackets'
-    modes = "disable, allow, prefer, require, verify-ca, verify-full"
-    assert told(tmp_path, text) == [
-        "fleet.toml:2: enviroment: unknown key (did you mean environment?)",
-        "fleet.toml:4: defaults.sslmod: unknown key (did you mean sslmode?)",
-        "fleet.toml:6: hosts.db1.jump: unknown key (did you mean proxy_jump?)",
-        "fleet.toml:7: hosts.db1.port: must be a whole number, without quotes",
-        f"fleet.toml:8: bouncers[edge-1a]: {missing}",
-        "fleet.toml:10: bouncers[edge-1a].host: there is no [hosts.db2] (did you mean db1?)",
-        "fleet.toml:11: bouncers[edge-1a].tpc: unknown key (did you mean tcp?)",
-        "fleet.toml:12: bouncers[edge-1a].sslmode: 'requre' is not valid "
-        f"(did you mean require? valid: {modes})",
-        "fleet.toml:13: bouncers[edge-1a]: unix needs port, the number in the socket's name .s.PGSQL.PORT",
-        f"fleet.toml:13: bouncers[edge-1a]: {missing}",
-        "fleet.toml:14: bouncers[edge-1a].name: 'edge-1a' is already the name of number 1 in bouncers",
-        'fleet.toml:16: bouncers[edge-1a].labels."zo ne": '
-        "a label's name must be letters, digits, '_', '-' and '.'",
-        "fleet.toml:17: bouncers[edge-1a].process: kind = 'systemd' needs 'unit'",
-        f"fleet.toml:19: bouncers[#3]: {missing}",
-        "fleet.toml:19: bouncers[#3].name: is missing (a name of your choice, used in selectors)",
-        f"fleet.toml:20: bouncers[#3].tcp: {address}",
-        "fleet.toml:21: bouncers[#3].admin_user: must not be empty",
-        "fleet.toml:22: bouncers[all]: port goes with unix; with tcp it stands in the address",
-        "fleet.toml:23: bouncers[all].name: 'all' is a word of selectors, so no node can have it",
-        "fleet.toml:26: bouncers[all].connect_timeout_s: must be a number of seconds, without quotes",
-        "fleet.toml:27: bouncers[all].identity_file: unknown key here (it belongs in [hosts.NAME])",
-        "fleet.toml:31: postgres[p].role: 'leader' is not valid (valid: primary, replica)",
-        f"fleet.toml:32: postgres[p].tcp: {address}",
-        'fleet.toml:33: postgres[p].databases: must be a list, as in ["a", "b"]',
-    ]
+
+_SOURCES = "a role of this bouncer's stats_users: it reads the numbers"
+_MISSING = f"monitor_user is missing, here and in [defaults] ({_SOURCES})"
+_ADDRESS = 'must be "address:port" with a port from 1 to 65535; an IPv6 address stands in brackets'
+_MODES = "disable, allow, prefer, require, verify-ca, verify-full"
+TOLD = [
+    "fleet.toml:2: enviroment: unknown key (did you mean environment?)",
+    "fleet.toml:4: defaults.sslmod: unknown key (did you mean sslmode?)",
+    "fleet.toml:6: hosts.db1.jump: unknown key (did you mean proxy_jump?)",
+    "fleet.toml:7: hosts.db1.port: must be a whole number, without quotes",
+    f"fleet.toml:8: bouncers[edge-1a]: {_MISSING}",
+    "fleet.toml:10: bouncers[edge-1a].host: there is no [hosts.db2] (did you mean db1?)",
+    "fleet.toml:11: bouncers[edge-1a].tpc: unknown key (did you mean tcp?)",
+    "fleet.toml:12: bouncers[edge-1a].sslmode: 'requre' is not valid "
+    f"(did you mean require? valid: {_MODES})",
+    "fleet.toml:13: bouncers[edge-1a]: unix needs port, the number in the socket's name .s.PGSQL.PORT",
+    f"fleet.toml:13: bouncers[edge-1a]: {_MISSING}",
+    "fleet.toml:14: bouncers[edge-1a].name: 'edge-1a' is already the name of number 1 in bouncers",
+    'fleet.toml:16: bouncers[edge-1a].labels."zo ne": '
+    "a label's name must be letters, digits, '_', '-' and '.'",
+    "fleet.toml:17: bouncers[edge-1a].process: kind = 'systemd' needs 'unit'",
+    "fleet.toml:19: bouncers[edge-1a].process.sudo: must be true or false, without quotes",
+    f"fleet.toml:20: bouncers[#3]: {_MISSING}",
+    "fleet.toml:20: bouncers[#3].name: is missing (a name of your choice, used in selectors)",
+    f"fleet.toml:21: bouncers[#3].tcp: {_ADDRESS}",
+    "fleet.toml:22: bouncers[#3].admin_user: must not be empty",
+    "fleet.toml:23: bouncers[all]: port goes with unix; with tcp it stands in the address",
+    "fleet.toml:24: bouncers[all].name: 'all' is a word of selectors, so no node can have it",
+    "fleet.toml:27: bouncers[all].connect_timeout_s: must be a number of seconds, without quotes",
+    "fleet.toml:28: bouncers[all].identity_file: unknown key here (it belongs in [hosts.NAME])",
+    "fleet.toml:32: postgres[p].role: 'leader' is not valid (valid: primary, replica)",
+    f"fleet.toml:33: postgres[p].tcp: {_ADDRESS}",
+    'fleet.toml:34: postgres[p].databases: must be a list, as in ["a", "b"]',
+]
+
+
+def test_all_mistakes_are_told_at_once_with_line_key_and_nearest(tmp_path: Path) -> None:
+    assert told(tmp_path, WRONG) == TOLD
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import pq
 
@@ -62,6 +62,7 @@ def test_each_line_means_what_libpq_takes_it_for(tmp_path: Path, line: str, data
 _FIELD = st.text(alphabet="ab:*\\# ", max_size=4)
 
 
+@settings(deadline=None)
 @given(
     line=st.lists(_FIELD, max_size=6).map(":".join), user=st.text(alphabet="ab:*\\", min_size=1, max_size=3)
 )

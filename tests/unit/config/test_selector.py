@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.config.selector import Selected, parse_selector
@@ -139,6 +139,7 @@ _TERMS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_TERMS, min_size=1, max_size=6))
 def test_selection_is_set_arithmetic_from_left_to_right(terms: list[str]) -> None:
     nodes = [Node(name) for name in _NAMES]
@@ -164,6 +165,7 @@ def test_selection_is_set_arithmetic_from_left_to_right(terms: list[str]) -> Non
     assert got == wanted
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_selector_or_a_selector_error(text: str) -> None:
     try:
@@ -173,6 +175,7 @@ def test_any_text_is_a_selector_or_a_selector_error(text: str) -> None:
     assert parsed is None or all(term.text for term in parsed)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1).filter(str.strip))
 def test_any_database_name_can_be_quoted(name: str) -> None:
     quoted = name.replace('"', '""')

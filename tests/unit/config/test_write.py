@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.config.schema import Bouncer, Defaults, Host, Inventory, PostgresNode, Process
@@ -60,6 +60,7 @@ _INVENTORIES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(_INVENTORIES)
 def test_what_is_written_reads_back_the_same(inventory: Inventory) -> None:
     assert Inventory.model_validate(tomllib.loads(inventory_toml(inventory))) == inventory

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from rich.text import Text
+from textual.content import Content
 from textual.widgets import Static
 
 from widgets.cells import clean
@@ -19,10 +19,10 @@ class Banner(Static):
     """The environment banner: the word in capitals and a colour, so that neither is needed alone."""
 
     DEFAULT_CSS = """
-    Banner { height: 1; width: 1fr; padding: 0 1; }
+    Banner { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     Banner.-calm { background: $success-muted; color: $text-success; }
     Banner.-caution { background: $warning-muted; color: $text-warning; }
-    Banner.-danger { background: $error; color: $text; text-style: bold; }
+    Banner.-danger { background: $error; color: $text; }
     """
     ALLOW_SELECT = False
 
@@ -43,7 +43,5 @@ class Banner(Static):
         self.word, self.detail, self.tone = word, detail, tone
         for name in ("calm", "caution", "danger"):
             self.set_class(name == tone, f"-{name}")
-        text = Text(clean(word.upper()), style="bold", no_wrap=True, overflow="ellipsis")
-        if detail:
-            text.append(f"  {clean(detail)}" if word else clean(detail), style="not bold")
-        self.update(text)
+        gap = "  " if word and detail else ""
+        self.update(Content.assemble((clean(word.upper()), "bold"), gap + clean(detail)))

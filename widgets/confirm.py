@@ -124,7 +124,7 @@ class Confirm(Vertical):
         self._answered = False
         self._note = ""
         self._timer: Timer | None = None
-        self._input = _PhraseInput(placeholder="", id="confirm-phrase")
+        self._input = _PhraseInput(select_on_focus=False, id="confirm-phrase")
         self._status = Static("", classes="confirm--status", markup=False)
         self._ok = Button(ok_label, variant="warning", id="confirm-ok", disabled=True)
         self._cancel = Button("Cancel", id="confirm-cancel")

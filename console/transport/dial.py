@@ -156,12 +156,15 @@ async def _exchange_keys(hop: Hop, transport: LinkTransport, progress: Progress)
     if transport.remote_version:
         said = transport.disconnect_reason or _words(error)
         raise _fault(hop, f"the key exchange failed: {said}") from error
-    said = (
-        _words(error).removeprefix("Error reading SSH protocol banner").strip() or "it closed the connection"
-    )
+    line = transport.packetizer.first_line
+    if line and not line.startswith("SSH-"):
+        raise _fault(
+            hop, f"it is no SSH server: it says {line[:80]!r}", "check the port: is an SSH server there?"
+        ) from error
+    said = _words(error).removeprefix("Error reading SSH protocol banner").strip()
     raise _fault(
         hop,
-        f"no SSH banner: {said}",
+        f"no SSH banner: {said or 'it closed the connection'}",
         "is this an SSH server? One that is busy drops new connections (MaxStartups)",
     ) from error
 

@@ -356,7 +356,8 @@ class CommandFlow:
     def _judge(self, channel: LinkChannel) -> None:
         exited = channel.exit_code is not None or channel.exit_signal is not None
         late = self.deadline_s is not None and time.monotonic() >= self.deadline_s
-        if not channel.closed and not (exited and (channel.eof_received or late)):
+        # Only a channel that is closed gives its place among the server's sessions (MaxSessions) back.
+        if not channel.closed and not (exited and late):
             if self._cancelled and late:
                 channel.send_signal("KILL")
                 channel.close()

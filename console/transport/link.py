@@ -22,10 +22,9 @@ from console.transport.wire import LinkTransport
 
 PROBE_AFTER_S = 4.0
 """A connection silent for so long is asked for a sign of life, and again after as long."""
-DEAD_AFTER_S = 13.0
-"""A connection that gave none for so long is hung up: three questions went unanswered."""
-MAX_COMMANDS = 8
-"""Commands at once on one connection; sshd allows 10 sessions (MaxSessions)."""
+MAX_COMMANDS = 4
+"""Commands at once on one connection. sshd allows 10 sessions (MaxSessions), and a session that ended still
+counts until its next turn, so as many again may be on their way out."""
 _T = TypeVar("_T")
 
 
@@ -103,9 +102,11 @@ class Link:
         return ours
 
     async def run(
-        self, command: str, *, stdin: bytes, max_output_bytes: int, timeout_s: float
+        self, command: str, *, stdin: bytes, max_output_bytes: int, timeout_s: float, limit_s: float
     ) -> CommandResult:
         """Run `command` by the far login shell; when it is late, or the caller cancels, it is killed there.
+
+        `limit_s` is the limit to speak of when `timeout_s` is what is left of it.
 
         Raises:
             NodeError: phase `ssh`; DeadlineError when it did not end within `timeout_s`.
@@ -125,8 +126,8 @@ class Link:
         except TimeoutError:
             raise DeadlineError(
                 Phase.SSH,
-                f"the command did not end within {timeout_s:g} s and was stopped",
-                limit_s=timeout_s,
+                f"the command did not end within {limit_s:g} s and was stopped",
+                limit_s=limit_s,
                 where=self.where,
             ) from None
         finally:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from console.clock import Clock
 from console.errors import DeadlineError, NodeError, Phase
 from console.transport.dial import Progress, open_link
-from console.transport.link import DEAD_AFTER_S, Link
+from console.transport.link import Link
 from console.transport.ssh_config import Hop
 from console.transport.workers import Workers
 
@@ -24,6 +24,8 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 _STEADY_S = 10.0
 """A connection that lived so long was a good one: the next failure counts as the first."""
+DEAD_AFTER_S = 13.0
+"""A connection that gave no sign of life for so long is hung up: three questions went unanswered."""
 _WATCH_S = 1.0
 _JOIN_S = 2.0
 
@@ -84,10 +86,11 @@ class Connection:
         """True while a usable connection is there."""
         return self.link is not None and self.link.alive
 
-    async def get(self, timeout_s: float, *, force: bool = False) -> Link:
+    async def get(self, timeout_s: float, *, limit_s: float | None = None, force: bool = False) -> Link:
         """Return the live connection, making it when there is none.
 
-        `force` tries at once, even when an earlier failure asks for patience.
+        `limit_s` is the limit to speak of when `timeout_s` is only what is left of it. `force` tries at
+        once, even when an earlier failure asks for patience.
 
         Raises:
             NodeError: phase `ssh`; DeadlineError when it took longer than `timeout_s`.
@@ -99,15 +102,14 @@ class Connection:
             wait_s = self._retry_at_s - self._clock.monotonic_s()
             if self._last_error is not None and wait_s > 0 and not force:
                 raise restate(self._last_error, f" (next attempt in {wait_s:.1f} s)")
-        attempt = self._join(timeout_s)
+        limit_s = limit_s or timeout_s
+        attempt = self._join(timeout_s, limit_s)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(attempt.task)
         except TimeoutError:
-            error = DeadlineError(
-                Phase.SSH, f"no SSH connection within {timeout_s:g} s", limit_s=timeout_s, where=self.where
-            )
-            raise error from None
+            said = f"no SSH connection within {limit_s:g} s"
+            raise DeadlineError(Phase.SSH, said, limit_s=limit_s, where=self.where) from None
         except NodeError as error:
             raise restate(error) from None
         except asyncio.CancelledError:
@@ -121,18 +123,18 @@ class Connection:
         if self._via is not None:
             self._via.retry_now()
 
-    def _join(self, timeout_s: float) -> _Attempt:
-        now_s = asyncio.get_running_loop().time()
+    def _join(self, timeout_s: float, limit_s: float) -> _Attempt:
+        # An attempt ends a little before its callers give up, so that they hear what took the time.
+        ends_s = asyncio.get_running_loop().time() + timeout_s * 0.95
         attempt = self._attempt
         if attempt is None:
-            # Ends a little before its callers give up, so that they hear what took the time.
             task = asyncio.create_task(self._connect(), name=f"ssh-connect-{self.hop.name}")
-            attempt = self._attempt = _Attempt(task, now_s + timeout_s * 0.95, timeout_s)
+            attempt = self._attempt = _Attempt(task, ends_s, limit_s)
             task.add_done_callback(self._ended)
-        elif now_s + timeout_s * 0.95 > attempt.ends_s:
-            attempt.ends_s, attempt.limit_s = now_s + timeout_s * 0.95, timeout_s
+        elif ends_s > attempt.ends_s:
+            attempt.ends_s, attempt.limit_s = ends_s, limit_s
             if self._timeout is not None:
-                self._timeout.reschedule(attempt.ends_s)
+                self._timeout.reschedule(ends_s)
         return attempt
 
     async def _connect(self) -> Link:

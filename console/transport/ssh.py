@@ -110,7 +110,9 @@ class SshTransport:
         ends_s = loop.time() + timeout_s
         link = await self._link(host, timeout_s)
         left_s = max(0.0, ends_s - loop.time())
-        return await link.run(command, stdin=stdin, max_output_bytes=max_output_bytes, timeout_s=left_s)
+        return await link.run(
+            command, stdin=stdin, max_output_bytes=max_output_bytes, timeout_s=left_s, limit_s=timeout_s
+        )
 
     async def resolve(self, host: str, *, timeout_s: float) -> ResolvedHost:
         """Return the hops to the inventory host, as the inventory and the SSH configuration say now.
@@ -193,7 +195,7 @@ class SshTransport:
         ends_s = loop.time() + timeout_s
         resolved = await self.resolve(host, timeout_s=timeout_s)
         connection = self._connections[host] = self._pool.connection(resolved.hops)
-        return await connection.get(max(0.05, ends_s - loop.time()))
+        return await connection.get(max(0.05, ends_s - loop.time()), limit_s=timeout_s)
 
     async def _open_tunnel(self, route: Route, timeout_s: float) -> Tunnel:
         try:

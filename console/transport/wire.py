@@ -69,6 +69,8 @@ class LinkPacketizer(Packetizer):
         super().__init__(sock)
         self.last_read_s = time.monotonic()
         """Monotonic: when a packet was last read."""
+        self.first_line: str | None = None
+        """What the other side said first: its SSH version, if it is an SSH server."""
         self._probe_after_s: float | None = None
         self._last_probe_s = 0.0
         self._send_probe: Callable[[], None] = lambda: None
@@ -83,6 +85,13 @@ class LinkPacketizer(Packetizer):
         result = super().read_message()
         self.last_read_s = time.monotonic()
         return result
+
+    def readline(self, timeout: float) -> str:
+        """Read one line before the first packet; see paramiko."""
+        line = super().readline(timeout)
+        if self.first_line is None:
+            self.first_line = line
+        return line
 
     def start_handshake(self, timeout: float) -> None:
         """Start no timer: the caller's deadline closes the transport."""

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from console.lab.fleet import Lab
 from console.lab.postgres import PostgresServer
 from console.lab.sshd import KeyPair
 from tests.harness.servers import (
     PGBOUNCER_LINES,
+    MakeLab,
     MakePgBouncer,
     MakeSshd,
     Workshop,
@@ -95,6 +97,24 @@ def make_sshd(workshop: Workshop, ssh_user_key: KeyPair) -> Iterator[MakeSshd]:
     """Start OpenSSH servers for one test: `make_sshd("host", AllowTcpForwarding="no")`."""
     yield MakeSshd(workshop, ssh_user_key)
     workshop.end_test()
+
+
+@pytest.fixture(scope="session")
+def lab(workshop: Workshop) -> Iterator[Lab]:
+    """A whole lab of four bouncers, without load; shared, so a test mends what it breaks (see `make_lab`)."""
+    directory = workshop.base / "lab"
+    try:
+        yield Lab.up(directory)
+    finally:
+        Lab.down(directory)
+
+
+@pytest.fixture
+def make_lab(workshop: Workshop) -> Iterator[MakeLab]:
+    """Start labs that a test may break: `make_lab(bouncers=2, load_s=10)`."""
+    maker = MakeLab(workshop)
+    yield maker
+    maker.end()
 
 
 @pytest.fixture(params=PGBOUNCER_LINES)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import subprocess
+
     from console.lab.census import LabStatus
 
 DEMO_LOAD_S = 3600
+STATUS_LIMIT_S = 60
 app = typer.Typer(
     help="A real fleet on this machine: Postgres, PgBouncers, SSH hosts and load, all on loopback.",
     no_args_is_help=True,
@@ -77,40 +80,57 @@ def down(directory: Directory = None) -> None:
 
 
 @app.command()
-def demo(context: typer.Context, directory: Directory = None, bouncers: Bouncers = None) -> None:
+def demo(directory: Directory = None, bouncers: Bouncers = None) -> None:
     """Start the lab with load, open the console on it, and take it down when the console is left.
 
     Without a terminal the fleet's status is printed instead.
     """
-    from dataclasses import replace
+    import signal
 
-    from console.cli.context import Globals
-    from console.cli.launch import launch_console
     from console.lab.fleet import Lab
 
-    options = context.find_root().obj or Globals()
+    console = _Console()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: console.interrupt(got))
     place = _place(directory)
+    code = 1
     try:
         lab = Lab.up(place, bouncers, DEMO_LOAD_S, progress=_progress)
-        options = replace(options, fleet=lab.inventory_path)
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            launch_console(options)
-        else:
-            _print_fleet(options.fleet)
+        code = console.run(lab.inventory_path)
     finally:
+        console.leaving = True
         _progress("taking the lab down")
         Lab.down(place)
+    raise typer.Exit(code)
 
 
-def _print_fleet(inventory: Path | None) -> None:
-    import subprocess
+class _Console:
+    """The console on the lab, as a child: whatever becomes of it, the lab is taken down.
 
-    # As a child: `status` is a program of its own, and a fault in it must not keep the lab up.
-    subprocess.run(
-        [sys.executable, "-m", "console.cli.main", "--fleet", str(inventory), "status"],
-        check=False,
-        timeout=60,
-    )
+    Attributes:
+        leaving: True once nothing may interrupt any more.
+    """
+
+    def __init__(self) -> None:
+        self.leaving = False
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def interrupt(self, number: int) -> None:
+        """Hand a signal to the console; before there is one, give the start up."""
+        if self.leaving:
+            return
+        if self._child is None:
+            raise KeyboardInterrupt
+        self._child.send_signal(number)
+
+    def run(self, inventory: Path) -> int:
+        """Open the console, or without a terminal print the fleet's status; return the exit code."""
+        import subprocess
+
+        on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        command = [sys.executable, "-m", "console.cli.main", "--fleet", str(inventory)]
+        self._child = subprocess.Popen(command if on_terminal else [*command, "status"])
+        return self._child.wait(timeout=None if on_terminal else STATUS_LIMIT_S)
 
 
 def _place(directory: Path | None) -> Path:

@@ -5,25 +5,27 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from console.clock import Clock, SystemClock
+from console.config.load import load_inventory
+from console.config.schema import Inventory
 from console.errors import LabError, UsageError
 from console.lab.bouncer import PgBouncerServer, can_peer, program_version
 from console.lab.census import RUN_DIR, LabStatus, end_all, find_process, status_of
 from console.lab.inventory import fleet_toml, known_hosts
-from console.lab.layout import DEFAULT_BOUNCERS, BouncerPlan, hosts_of, layout
+from console.lab.layout import BouncerPlan, hosts_of, layout
 from console.lab.load import GRACE_S, create_tables, load_jobs
 from console.lab.place import check_lab, prepare_directory
 from console.lab.ports import is_free, lease_port
 from console.lab.postgres import APP_DATABASE, PostgresServer
 from console.lab.process import Launcher, server_account
+from console.lab.request import wanted_state
 from console.lab.secrets import Secrets
 from console.lab.server import CLASH_ATTEMPTS, Server, program
 from console.lab.sshd import KeyPair, SshServer
@@ -104,7 +106,7 @@ class Lab:
         prepare_directory(directory, account)
         launcher = Launcher(directory / RUN_DIR, account)
         with locked(directory, timeout_s=LOCK_LIMIT_S):
-            state = _wanted(read_state(directory), directory, launcher, bouncers, pgbouncer)
+            state = wanted_state(read_state(directory), directory, launcher, bouncers, pgbouncer)
             lab = cls(directory, launcher, state, clock=clock or SystemClock())
             lab._start(progress)
             if load_s is not None:
@@ -162,6 +164,11 @@ class Lab:
         """Every server by the name of its process."""
         found: list[Server] = [self.primary, self.replica, *self.hosts.values(), *self.bouncers.values()]
         return {server.name: server for server in found}
+
+    @property
+    def inventory(self) -> Inventory:
+        """The lab's `fleet.toml`, read."""
+        return load_inventory(self.inventory_path)
 
     def _port(self, name: str) -> int | None:
         record = self._state.of(name)
@@ -318,14 +325,28 @@ class Lab:
         self._save()
 
     def _all(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Run `tasks` side by side; the first failure is raised when all have ended."""
+        """Run `tasks` side by side; a failure or an interrupt is raised when all have ended, never before.
+
+        Otherwise a server could still come up behind the back of whoever cleans up.
+        """
 
         def run(task: Callable[[], object]) -> None:
             task()
             self._save()
 
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="lab") as pool:
-            futures = [pool.submit(run, task) for task in tasks]
+        pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="lab")
+        futures = [pool.submit(run, task) for task in tasks]
+        interrupt: KeyboardInterrupt | None = None
+        while not all(future.done() for future in futures):
+            try:
+                wait(futures)
+            except KeyboardInterrupt as error:
+                interrupt = error
+                for future in futures:
+                    future.cancel()
+        pool.shutdown()
+        if interrupt is not None:
+            raise interrupt
         for future in futures:
             future.result()
 
@@ -355,35 +376,3 @@ def _record(server: Server, known: ServerRecord | None) -> ServerRecord:
         config=str(getattr(server, "config_path", "")),
     )
     return made.running_as(process)
-
-
-def _wanted(
-    state: LabState | None,
-    directory: Path,
-    launcher: Launcher,
-    bouncers: int | None,
-    pgbouncer: Sequence[Path],
-) -> LabState:
-    """Return the state to bring about, from what the lab was and what is asked for."""
-    executables = tuple(str(_executable(path)) for path in pgbouncer)
-    if state is None:
-        count = DEFAULT_BOUNCERS if bouncers is None else bouncers
-        return LabState(launcher.account.name, count, executables)
-    count = state.bouncers if bouncers is None else bouncers
-    executables = executables or state.pgbouncer
-    if (count, executables) == (state.bouncers, state.pgbouncer):
-        return state
-    if status_of(directory, state, owner_uid=launcher.account.uid).running:
-        raise LabError(
-            f"the lab runs with {state.bouncers} bouncers of {', '.join(state.pgbouncer) or 'this machine'}",
-            where=str(directory),
-            hint=f"take it down before you change that: pooldeck lab down --dir {directory}",
-        )
-    return replace(state, bouncers=count, pgbouncer=executables)
-
-
-def _executable(path: Path) -> Path:
-    found = shutil.which(str(path.expanduser()))
-    if found is None:
-        raise UsageError("not an executable file", where=f"--pgbouncer {path}")
-    return Path(found).resolve()

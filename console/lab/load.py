@@ -127,7 +127,8 @@ def _plain_jobs(
         user, what, script = choices[number % len(choices)]
         yield LoadJob(
             f"load-{plan.name}",
-            (script, "-c", "6", "-R", "30"),
+            # -L: after a pause, what is overdue is dropped instead of made up for in one burst.
+            (script, "-c", "6", "-R", "30", "-L", "2000"),
             _environment(directory, plan, server, user=user, database="app", what=what),
         )
 

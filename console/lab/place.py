@@ -37,7 +37,9 @@ def prepare_directory(directory: Path, account: Account) -> None:
         if directory.exists():
             _check_ours(directory, account)
         else:
-            directory.mkdir(mode=0o700)
+            directory.mkdir(mode=0o700, exist_ok=True)
+        # The first file in it: it is what tells a lab's folder from any other.
+        (directory / LOCK_FILE).touch(mode=0o600)
         os.chmod(directory, 0o700)
         if account.switch:
             os.chown(directory, account.uid, account.gid)
@@ -80,7 +82,7 @@ def _check_ours(directory: Path, account: Account) -> None:
         raise LabError("this is not a folder", where=where, hint="choose another --dir")
     if directory.stat().st_uid not in (account.uid, os.geteuid()):
         raise LabError("this folder belongs to someone else", where=where, hint="choose another --dir")
-    if not check_lab(directory) and any(directory.iterdir()):
+    if any(directory.iterdir()) and not check_lab(directory):
         raise LabError(
             "this folder holds something that is not a lab", where=where, hint="choose an empty or new --dir"
         )

@@ -90,10 +90,10 @@ class ProcessId:
     def alive(self) -> bool:
         """True while this very process runs; a zombie or a recycled pid does not count."""
         stat = read_stat(self.pid)
-        alive = stat is not None and stat.start_ticks == self.start_ticks and stat.state not in "ZX"
-        if not alive:
-            _reap(self.pid)
-        return alive
+        if stat is None or stat.start_ticks != self.start_ticks:
+            return False
+        # A zombie of ours keeps its pid until we take its status, and others would take it for running.
+        return stat.state not in "ZX" or not _reaped(self.pid)
 
     def send(self, signum: int, *, owner_uid: int) -> bool:
         """Send a signal to this very process; False when it is gone or is not `owner_uid`'s."""
@@ -113,12 +113,16 @@ class ProcessId:
         return True
 
 
-def _reap(pid: int) -> None:
-    """Take the exit status of a child of ours, so that it does not stay a zombie."""
+def _reaped(pid: int) -> bool:
+    """Take the exit status of a dead child; False when it cannot be had yet. True for others' children."""
     with _children_lock:
         child = _children.get(pid)
-        if child is not None and child.poll() is not None:
-            del _children[pid]
+        if child is None:
+            return True
+        if child.poll() is None:
+            return False
+        del _children[pid]
+        return True
 
 
 class _Detached(subprocess.Popen[bytes]):

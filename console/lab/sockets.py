@@ -53,9 +53,9 @@ def socket_inodes(pid: int) -> frozenset[int]:
     """Return the inodes of a process's sockets; empty when it is gone or not ours to look at."""
     found: set[int] = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        for number in os.listdir(f"/proc/{pid}/fd"):
             try:
-                target = os.readlink(entry.path)
+                target = os.readlink(f"/proc/{pid}/fd/{number}")
             except FileNotFoundError:
                 continue
             if target.startswith("socket:["):

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from console.lab.bouncer import PgBouncerServer
+from console.lab.fleet import Lab
 from console.lab.postgres import APP_DATABASE, PostgresServer
-from console.lab.process import Launcher, log_tail
+from console.lab.process import (
+    Launcher,
+    ProcessId,
+    end_family,
+    log_tail,
+    parse_stat,
+    recorded,
+    server_account,
+)
 from console.lab.secrets import Secrets
 from console.lab.server import Server
 from console.lab.sshd import KeyPair, SshServer
@@ -29,8 +41,10 @@ class Workshop:
     """
 
     def __init__(self) -> None:
+        sweep()
         self.base = Path(tempfile.mkdtemp(prefix="pd-", dir="/tmp"))
         self.base.chmod(0o711)
+        (self.base / "owner").write_text(Path("/proc/self/stat").read_text())
         self.launcher = Launcher(self.base / "run")
         self.secrets = Secrets.random()
         self.servers: list[Server] = []
@@ -58,6 +72,25 @@ class Workshop:
     def log_sections(self) -> list[tuple[str, str]]:
         """Return what the running test's servers logged last, for a failure report."""
         return [(f"log of {server.name}", log_tail(server.log_path)) for server in self.servers]
+
+
+def sweep() -> None:
+    """End the servers of test runs that were killed, and delete their folders."""
+    for owner in Path("/tmp").glob("pd-*/owner"):
+        with contextlib.suppress(FileNotFoundError):  # another worker sweeps too
+            _sweep_one(owner)
+
+
+def _sweep_one(owner: Path) -> None:
+    stat = parse_stat(owner.read_text()) if owner.stat().st_uid == os.geteuid() else None
+    if stat is None or ProcessId(stat.pid, stat.start_ticks).alive:
+        return
+    base, uid = owner.parent, server_account().uid
+    for record in (*base.glob("run/*.stat"), *base.glob("*/run/*.stat")):
+        left = recorded(record.parent, record.stem)
+        if left is not None:
+            end_family(left, owner_uid=uid, polite=signal.SIGKILL, patience_s=1.0)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def pgbouncer_executable(version: str | None) -> tuple[str, Path]:
@@ -152,3 +185,26 @@ class MakeSshd:
         if start:
             server.start()
         return server
+
+
+class MakeLab:
+    """`make_lab(bouncers=None, load_s=None, pgbouncer=())`: a lab of its own, down at the test's end."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._directories: list[Path] = []
+
+    def place(self) -> Path:
+        """Return a folder for a lab; whatever is started in it is taken down at the test's end."""
+        self._directories.append(self._workshop.place("lab"))
+        return self._directories[-1]
+
+    def __call__(
+        self, bouncers: int | None = None, load_s: int | None = None, pgbouncer: Sequence[Path] = ()
+    ) -> Lab:
+        return Lab.up(self.place(), bouncers, load_s, pgbouncer)
+
+    def end(self) -> None:
+        """Take every lab of this test down."""
+        while self._directories:
+            Lab.down(self._directories.pop())

@@ -89,6 +89,18 @@ def test_a_port_taken_meanwhile_is_replaced(make_pgbouncer: MakePgBouncer) -> No
             assert client.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_port_taken_at_the_last_moment_is_replaced(
+    make_pgbouncer: MakePgBouncer, monkeypatch: pytest.MonkeyPatch, pgbouncer_version: str
+) -> None:
+    looks = iter([True])
+    monkeypatch.setattr("console.lab.server.is_free", lambda port: next(looks, None) or is_free(port))
+    with silent_port() as taken:
+        bouncer = make_pgbouncer(version=pgbouncer_version, port=taken)
+        assert bouncer.port != taken
+        with bouncer.connect("app") as client:
+            assert client.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_leases_never_give_one_port_twice() -> None:
     leases = [lease_port() for _ in range(50)]
     assert len({lease.number for lease in leases}) == 50

@@ -69,9 +69,9 @@ class KnownHosts:
     def __init__(self, hop: Hop, entries: Sequence[Entry]) -> None:
         self._hop = hop
         named = [entry for entry in entries if entry.matches(self.name)]
-        if not named and hop.host_key_alias is None:
+        if hop.host_key_alias is None and all(entry.marker for entry in named):
             # OpenSSH, too, takes a key known for the bare host when the port is not the usual one.
-            named = [entry for entry in entries if entry.matches(hop.hostname.lower())]
+            named += [entry for entry in entries if entry.matches(hop.hostname.lower())]
         self._entries = named
 
     @classmethod
@@ -108,8 +108,12 @@ class KnownHosts:
                 fingerprint and the file, the hint the command that accepts it.
         """
         same = [entry for entry in self._entries if entry.blob == blob]
-        if any(entry.marker == "@revoked" for entry in same):
-            raise self._error(f"the host key {_show(key_type, blob)} is marked @revoked", same, hint=None)
+        revoked = next((entry for entry in same if entry.marker == "@revoked"), None)
+        if revoked is not None:
+            raise self._error(
+                f"the host key {_show(key_type, blob)} is marked @revoked",
+                f"{revoked.file}:{revoked.line} revokes it; the server must not use this key",
+            )
         plain = [entry for entry in self._entries if not entry.marker]
         if any(entry in plain for entry in same):
             return
@@ -119,8 +123,7 @@ class KnownHosts:
             raise self._error(
                 f"the host key has CHANGED: the server shows {_show(key_type, blob)}, known is {known};"
                 " somebody may be in the middle",
-                changed,
-                hint="if the server was reinstalled and its administrator confirms the fingerprint, run: "
+                "if the server was reinstalled and its administrator confirms the fingerprint, run: "
                 + " && ".join((*self._forget(changed), self._accept())),
             )
         raise self._unknown(key_type, blob, plain)
@@ -135,7 +138,7 @@ class KnownHosts:
         )
         if any(entry.marker == "@cert-authority" for entry in self._entries):
             hint += " (its @cert-authority line cannot be used: host certificates are not supported)"
-        return self._error(said, self._entries, hint=hint)
+        return self._error(said, hint)
 
     def _forget(self, entries: Sequence[Entry]) -> tuple[str, ...]:
         files = dict.fromkeys(str(entry.file) for entry in entries)
@@ -150,9 +153,7 @@ class KnownHosts:
             words += ["-o", f"HostKeyAlias={hop.host_key_alias}"]
         return shlex.join([*words, "-p", str(hop.port), f"{hop.user}@{hop.hostname}"])
 
-    def _error(self, message: str, entries: Sequence[Entry], *, hint: str | None) -> NodeError:
-        if hint is None and entries:
-            hint = f"{entries[0].file}:{entries[0].line} revokes it; the server must not use this key"
+    def _error(self, message: str, hint: str) -> NodeError:
         return NodeError(Phase.SSH, message, where=f"{self._hop.name} ({self._hop.address})", hint=hint)
 
 

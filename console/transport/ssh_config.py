@@ -1,6 +1,6 @@
 """From an inventory host and ~/.ssh/config to the hops an SSH connection takes.
 
-The file is read by paramiko's `SSHConfig`; added here are `Include`, `Match final all`, line numbers in
+The file is read by paramiko's `SSHConfig`; added are `Include`, `Match final all`, line numbers in
 errors, the tokens paramiko does not expand, and ProxyJump chains. What the inventory says wins over the
 file. Nothing here connects, except that `CanonicalizeHostname` may look names up.
 """
@@ -11,9 +11,11 @@ import getpass
 import glob
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -23,10 +25,11 @@ from console.errors import UsageError
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 _DEFAULT_IDENTITIES = ("id_rsa", "id_ecdsa", "id_ed25519")
+_EXEC_LIMIT_S = 3.0
 _INCLUDE_DEPTH = 16
 """As OpenSSH: readconf.c, READCONF_MAX_DEPTH."""
 _JUMP = re.compile(
-    r"^(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:@/\[\]]+)(?::(?P<port>\d+))?/?$"
+    r"^(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:@/\[\]\s]+)(?::(?P<port>\d+))?/?$"
 )
 
 
@@ -57,12 +60,48 @@ class Hop:
 
 
 class _Reader(paramiko.SSHConfig):
-    """paramiko's reader without its `%l` token, whose value costs a name lookup for every host.
+    """paramiko 4.0's reader, without its `%l` token and with `Match exec` of our own.
 
-    The tokens of paths are expanded by `_expand_path`.
+    The token's value costs a name lookup for every host; the tokens of paths are expanded by
+    `_expand_path`. paramiko runs `Match exec` through a library that sets no limit and leaks its pipes.
     """
 
-    TOKENS_BY_CONFIG_KEY = {"hostname": ["%h"], "proxyjump": ["%h", "%p", "%r"]}  # noqa: RUF012
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012  # paramiko's own attribute
+        "hostname": ["%h"],
+        "proxyjump": ["%h", "%p", "%r"],
+        "match-exec": ["%d", "%h", "%L", "%n", "%p", "%r", "%u"],
+    }
+
+    def _does_match(
+        self, criteria: list[dict[str, Any]], target: str, canonical: bool, final: bool, options: Any
+    ) -> bool:
+        plain = [one for one in criteria if one["type"] != "exec"]
+        if plain and not super()._does_match(plain, target, canonical, final, options):  # type: ignore[misc]
+            return False
+        for one in criteria:
+            if one["type"] == "exec":
+                command = self._tokenize(options, target, "match-exec", one["param"])  # type: ignore[attr-defined]
+                if _succeeds(command) == one["negate"]:
+                    return False
+        return bool(criteria)
+
+
+def _succeeds(command: str) -> bool:
+    try:
+        done = subprocess.run(
+            command,
+            shell=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_EXEC_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"`Match exec` did not end within {_EXEC_LIMIT_S:g} s", where=command.split()[0]
+        ) from None
+    return done.returncode == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +199,6 @@ class SshConfig:
         for path, config in self._parsed:
             try:
                 options: dict[str, str] = dict(config.lookup(alias))
-            except ImportError as error:
-                raise UsageError(
-                    "`Match exec` is not supported", where=str(path), hint="use Host patterns instead"
-                ) from error
             except (paramiko.SSHException, ValueError, KeyError) as error:
                 raise UsageError(f"cannot be applied to {alias!r}: {error}", where=str(path)) from error
             # lookup() makes up a HostName where the file has none; a later file may have one.

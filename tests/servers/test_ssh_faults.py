@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from console.errors import DeadlineError, NodeError, Phase
+from console.lab.process import ProcessId, descendants
+from console.lab.sshd import SshServer
 from console.transport import link as link_module
 from console.transport import pool as pool_module
 from console.transport.ssh import SshTransport
@@ -249,6 +252,53 @@ async def test_a_dead_network_is_noticed_without_any_traffic(
             assert "dead: no answer" in failure.message
             proxy.black_hole = False
             assert await ask(endpoint, "back") == "BACK"
+
+
+async def test_a_session_that_stalls_under_load_is_cut_and_frees_its_threads(
+    kit: SshKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything up to the TCP buffers is full, so the connection's threads are stuck in sending."""
+    monkeypatch.setattr(link_module, "PROBE_AFTER_S", 0.3)
+    monkeypatch.setattr(pool_module, "DEAD_AFTER_S", 1.5)
+    monkeypatch.setattr(pool_module, "_WATCH_S", 0.2)
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 20):
+            pass
+
+    server = kit.sshd()
+    async with tcp_server(swallow) as address, kit.transport(a=kit.host(server)) as transport:
+        endpoint = await transport.endpoint(route("a", address), timeout_s=LIMIT_S)
+        near = socket.socket(socket.AF_UNIX)
+        near.connect(f"{endpoint.host}/.s.PGSQL.{endpoint.port}")
+        near.setblocking(False)
+        near.send(b"x" * 1000)
+        await until(lambda: bool(sessions(server)))
+        held = sessions(server)
+        for process in held:
+            assert process.send(signal.SIGSTOP, owner_uid=kit.workshop.launcher.account.uid)
+        try:
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                await asyncio.wait_for(fill(near), 6.0)
+            await until(lambda: not attempt_threads())
+            assert "dead: no answer" in str(transport.failure_of(endpoint))
+        finally:
+            near.close()
+            for process in held:
+                process.send(signal.SIGCONT, owner_uid=kit.workshop.launcher.account.uid)
+
+
+async def fill(near: socket.socket) -> None:
+    """Send for ever."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            near.send(b"x" * 65_536)
+        await asyncio.sleep(0.001)
+
+
+def sessions(server: SshServer) -> tuple[ProcessId, ...]:
+    assert server.process is not None
+    return descendants(server.process)
 
 
 def test_a_dead_link_is_noticed_within_15_seconds_by_default() -> None:

@@ -123,7 +123,7 @@ class _Pause:
         self._pauser = pauser
         self._pending: asyncio.Task[str] | None = None
         self._last: _Seen | None = None
-        self._holders: tuple[Holder, ...] = ()
+        self._holders: tuple[Holder, ...] | None = None
         self._cheap_state = step.target.database is not None or step.dialect.has(
             step.before.version, Capability.SHOW_STATE
         )
@@ -178,7 +178,7 @@ class _Pause:
             if remaining_s <= 0:
                 raise _NotHeld(_not_in_time(limit_s, answered=answered, servers=seen.servers))
             self._tell_waiting(seen, remaining_s)
-            if not self._holders and remaining_s < limit_s / 2:
+            if self._holders is None and remaining_s < limit_s / 2:
                 self._holders = await self._read_holders()
 
     async def _look(self) -> _Seen:
@@ -209,10 +209,15 @@ class _Pause:
         step = self._step
         if sum(pool.cl_active + pool.cl_waiting for pool in step.before.pools) > HOLDERS_MAX_CLIENTS:
             return ()
-        table = await step.control.wait(self._watch.show("CLIENTS", timeout_s=step.query_timeout_s))
+        try:
+            table = await step.control.wait(self._watch.show("CLIENTS", timeout_s=step.query_timeout_s))
+            clients = step.dialect.parse_clients(table)
+        except (NodeError, AdminError) as error:
+            step.warn(f"who holds the servers could not be read: {why(error)}")
+            return ()
         return tuple(
             Holder(c.database, c.user, c.state, f"{c.addr}:{c.port}", c.application_name, c.request_time)
-            for c in step.dialect.parse_clients(table)
+            for c in clients
             if c.link and step.target.database in (None, c.database)
         )[:HOLDERS_SHOWN]
 
@@ -262,7 +267,7 @@ class _Pause:
             {None: None, True: "paused", False: "running"}[paused],
             verified=("read back: not paused",) if paused is False else (),
             still_active=active,
-            holders=self._holders,
+            holders=self._holders or (),
             next_steps=() if paused is False else _mend(step, answer),
             clients_cut_at_s=cut_at(step, self._last.pools if self._last else ()) if paused else None,
             interrupted=interrupted,

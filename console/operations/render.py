@@ -83,6 +83,5 @@ def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:
     if receipt.clients_cut_at_s is None:
         return None
     at = datetime.fromtimestamp(receipt.clients_cut_at_s, UTC)
-    return (
-        f"the first waiting clients are cut at {at:%H:%M:%S} UTC, in {receipt.clients_cut_at_s - now_s:.0f} s"
-    )
+    in_s = receipt.clients_cut_at_s - now_s
+    return f"the first waiting clients are cut from {at:%H:%M:%S} UTC on, in {in_s:.0f} s"

@@ -53,6 +53,8 @@ class FakePooler:
     """Called with each statement before it takes effect; may raise."""
     after_execute: Callable[[str], None] = lambda _: None
     """Called once it took effect, before the answer; may raise."""
+    answers_early: bool = False
+    """Answer PAUSE although servers are busy, as after a WAIT_CLOSE (trap T1)."""
     pause_lag: asyncio.Event | None = None
     """When given: a PAUSE takes effect only once it is set."""
 
@@ -126,7 +128,7 @@ class FakePooler:
         elif verb == "RESUME":
             self._resume(database)
         self.after_execute(statement)
-        if verb == "PAUSE" and self.busy_servers:
+        if verb == "PAUSE" and self.busy_servers and not self.answers_early:
             await asyncio.Event().wait()
         return statement if verb == "SET" else verb
 

@@ -30,6 +30,26 @@ async def test_a_pause_whose_connection_breaks_is_taken_back(
     assert not pooler.anything_paused
 
 
+async def test_an_answer_is_not_believed_while_servers_are_busy(bench: Bench, pooler: FakePooler) -> None:
+    pooler.busy_servers, pooler.answers_early = 1, True
+    receipt = await bench.do("pause", timeout_s=0.5)
+    assert (receipt.outcome, receipt.after) == (Outcome.FAILED, "running")
+    assert "1 server connection not released" in receipt.detail
+    assert "who holds the servers could not be read" in receipt.warnings[0], "which must not end the pause"
+    assert not pooler.anything_paused
+
+
+async def test_a_pause_counts_once_the_last_server_is_released(bench: Bench, pooler: FakePooler) -> None:
+    pooler.busy_servers, pooler.answers_early = 1, True
+    run = bench.submit(await bench.service.plan("pause", "edge", timeout_s=5))
+    async with asyncio.timeout(10):
+        async for event in run.events():
+            if event.kind is EventKind.WAITING:
+                pooler.busy_servers = 0
+    assert (await run.receipt()).outcome is Outcome.OK
+    assert pooler.paused
+
+
 async def test_an_internal_error_after_pause_was_sent_still_resumes(
     bench: Bench, pooler: FakePooler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,7 +23,7 @@ from textual.binding import Binding, BindingType
 from widgets import grid_messages
 from widgets.cells import Cell, Tone, Toned
 from widgets.grid_columns import Column
-from widgets.grid_source import ListRow, ListSource, RowSource
+from widgets.grid_source import HasRowTones, ListRow, ListSource, RowSource
 from widgets.grid_view import HEADER_HEIGHT, GridView
 
 __all__ = ["Cell", "Column", "Grid", "ListRow", "ListSource", "RowSource", "Tone", "Toned"]
@@ -136,6 +136,7 @@ class Grid(GridView, inherit_bindings=False):
         was_visible = self.cursor_visible
         before = {self._state.keys[position]: self._cells_at(position) for position in self._window()}
         change = self._state.replace(source)
+        self._tones = source if isinstance(source, HasRowTones) else None
         self._formatted.clear()
         self._shown_before = before
         self._update_extent()

@@ -40,9 +40,7 @@ class Column:
     @property
     def natural_width(self) -> int:
         """The width asked for, with room for the title and its sort mark."""
-        # A right-aligned title's mark may stand in the gap before it, a left-aligned one's needs a cell.
-        mark = 1 if self.align == "left" and self.sortable else 0
-        return max(self.width, width_of(self.title) + mark, 1)
+        return max(self.width, width_of(self.title) + (1 if self.sortable else 0), 1)
 
     @property
     def least_width(self) -> int:

@@ -124,38 +124,31 @@ class Painter:
         line.add(side, hint)
         line.add(" ", style)
         shown, more = arrangement.shown_at(offset)
-        carried = self._titles(line, arrangement.fixed, look, "")
+        self._titles(line, arrangement.fixed, look)
         if arrangement.scrolling:
-            line.add(carried or (glyphs.more_left if arrangement.first_at(offset) else " "), hint)
-        carried = self._titles(line, shown, look, "")
+            line.add(glyphs.more_left if arrangement.first_at(offset) else " ", hint)
+        self._titles(line, shown, look)
         filled = arrangement.fixed_width + sum(placed.width + GAP for placed in shown)
         if more and filled < width:
             line.add(" " * (width - filled - 1), style)
             line.add(glyphs.more_right, hint)
         return line.strip(width, style)
 
-    def _titles(self, line: _Line, columns: Iterable[Placed], look: HeaderLook, carried: str) -> str:
-        """Add titles; a sort mark that finds no room in its column stands in the gap beside it."""
+    def _titles(self, line: _Line, columns: Iterable[Placed], look: HeaderLook) -> None:
         style = self._palette.header
         sorted_style = self._over(style, self._palette.sorted_header)
         mark = self._glyphs.descending if look.sort_reverse else self._glyphs.ascending
         for placed in columns:
             column, title = placed.column, clean(placed.column.title)
+            line.add(" " * GAP, style)
             if column.key != look.sort_key:
-                line.add(carried or " " * GAP, style)
-                carried = ""
                 line.add(fit(title, placed.width, column.align, ellipsis=self._glyphs.ellipsis), style)
                 continue
-            if column.align == "right":
-                text = fit(mark + title, placed.width + GAP, "right", ellipsis=self._glyphs.ellipsis)
-                line.add(text, sorted_style)
-            else:
-                line.add(carried or " " * GAP, style)
-                room = max(0, placed.width - 1)
-                title = title if width_of(title) <= room else fit(title, room, ellipsis=self._glyphs.ellipsis)
-                line.add(fit(title + mark, placed.width), sorted_style)
-            carried = ""
-        return carried
+            room = placed.width - 1
+            if width_of(title) > room:
+                title = fit(title, room, ellipsis=self._glyphs.ellipsis)
+            text = mark + title if column.align == "right" else title + mark
+            line.add(fit(text, placed.width, column.align), sorted_style)
 
     def row(self, look: RowLook, arrangement: Arrangement, offset: int, width: int) -> Strip:
         """A row's line."""

@@ -62,7 +62,7 @@ class GridView(ScrollView, can_focus=True):
     GridView > .grid--cursor { background: $block-cursor-blurred-background; color: $foreground; }
     GridView:focus > .grid--cursor { background: $primary-muted; color: $foreground; text-style: bold; }
     GridView > .grid--marked { color: $text-accent; text-style: bold; }
-    GridView > .grid--changed { text-style: bold; color: $text-primary; }
+    GridView > .grid--changed { text-style: bold; }
     GridView > .grid--hint { color: $text-accent; text-style: bold; }
     GridView > .grid--empty { color: $text-muted; text-style: italic; }
     GridView > .grid--ok { color: $text-success; }
@@ -106,6 +106,7 @@ class GridView(ScrollView, can_focus=True):
         self._shown_before: dict[Hashable, Sequence[Cell]] = {}
         self._changed: dict[Hashable, frozenset[int]] = {}
         self._drawn: dict[int, object] = {}
+        self._tones: HasRowTones | None = None
         self._placed_by_user = False
         self.set_reactive(GridView.empty_text, empty_text)
         self.set_reactive(GridView.ascii_only, ascii_only)
@@ -251,11 +252,10 @@ class GridView(ScrollView, can_focus=True):
 
     def _row_look(self, position: int) -> RowLook:
         key = self._state.keys[position]
-        source = self._state.source
-        tone = source.style_at(self._state.order[position]) if isinstance(source, HasRowTones) else None
+        tones = self._tones
         return RowLook(
             self._cells_at(position),
-            tone,
+            None if tones is None else tones.style_at(self._state.order[position]),
             position == self._state.cursor,
             key in self._state.marked,
             self._changed.get(key, _UNCHANGED),

@@ -67,7 +67,7 @@ def columns() -> list[Column]:
         Column("name", "name", 20, min_width=10),
         Column("wait", "waiting", 8, "right"),
         Column("used", "used", 6, "right", priority=1),
-        Column("tested", "tested", 6, "right", priority=2),
+        Column("tested", "test", 6, "right", priority=2),
         Column("mode", "mode", 12, flex=True),
     ]
 

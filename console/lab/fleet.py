@@ -21,7 +21,7 @@ from console.lab.census import RUN_DIR, LabStatus, end_all, find_process, status
 from console.lab.inventory import fleet_toml, known_hosts
 from console.lab.layout import BouncerPlan, hosts_of, layout
 from console.lab.load import GRACE_S, create_tables, load_jobs
-from console.lab.place import check_lab, prepare_directory
+from console.lab.place import account_of, check_lab, prepare_directory
 from console.lab.ports import is_free, lease_port
 from console.lab.postgres import APP_DATABASE, PostgresServer
 from console.lab.process import Launcher, server_account
@@ -124,7 +124,8 @@ class Lab:
         state = read_state(directory) if check_lab(directory) else None
         if state is None:
             raise LabError("there is no lab here", where=str(directory), hint="start one: pooldeck lab up")
-        return cls(directory, Launcher(directory / RUN_DIR), state, clock=clock or SystemClock())
+        launcher = Launcher(directory / RUN_DIR, account_of(directory))
+        return cls(directory, launcher, state, clock=clock or SystemClock())
 
     @staticmethod
     def status(directory: Path) -> LabStatus:
@@ -133,7 +134,7 @@ class Lab:
         state = read_state(directory) if check_lab(directory) else None
         if state is None:
             return LabStatus(directory, directory / "fleet.toml", ())
-        return status_of(directory, state, owner_uid=server_account().uid)
+        return status_of(directory, state, owner_uid=account_of(directory).uid)
 
     @staticmethod
     def down(directory: Path) -> tuple[str, ...]:
@@ -147,7 +148,7 @@ class Lab:
         directory = directory.expanduser().resolve()
         if not check_lab(directory):
             return ()
-        launcher = Launcher(directory / RUN_DIR)
+        launcher = Launcher(directory / RUN_DIR, account_of(directory))
         with locked(directory, timeout_s=LOCK_LIMIT_S):
             ended = end_all(directory, owner_uid=launcher.account.uid)
             try:

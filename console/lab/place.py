@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -42,9 +43,11 @@ def prepare_directory(directory: Path, account: Account) -> None:
         (directory / LOCK_FILE).touch(mode=0o600)
         os.chmod(directory, 0o700)
         if account.switch:
-            os.chown(directory, account.uid, account.gid)
+            for path in (directory, directory / LOCK_FILE):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
     except OSError as error:
-        raise LabError(f"cannot make the lab's folder: {error.strerror}", where=where) from error
+        hint = f"choose another --dir, such as {default_directory()}"
+        raise LabError(f"cannot make the lab's folder: {error.strerror}", where=where, hint=hint) from error
 
 
 def check_lab(directory: Path) -> bool:
@@ -57,6 +60,20 @@ def check_lab(directory: Path) -> bool:
         return (directory / LOCK_FILE).exists() or (directory / STATE_FILE).exists()
     except PermissionError as error:
         raise LabError("this lab belongs to someone else", where=str(directory)) from error
+
+
+def account_of(directory: Path) -> Account:
+    """Return the account a lab's servers run as: whoever owns its folder.
+
+    Raises:
+        LabError: the owner is no account of this machine.
+    """
+    uid = directory.stat().st_uid
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError as error:
+        raise LabError(f"its owner, uid {uid}, is no account here", where=str(directory)) from error
+    return Account(entry.pw_name, uid, entry.pw_gid, Path(entry.pw_dir), switch=os.geteuid() == 0 != uid)
 
 
 def _check_reachable(directory: Path, account: Account) -> None:

@@ -139,6 +139,17 @@ def test_files_are_private(lab: Lab) -> None:
         assert found.st_uid in (account, os.geteuid()), path
 
 
+def test_a_server_held_by_a_signal_is_shown_as_held(lab: Lab) -> None:
+    def state() -> str:
+        return next(p.state for p in Lab.status(lab.directory).processes if p.name == "core-1")
+
+    assert state() == "running"
+    with lab.bouncers["core-1"].stopped():
+        assert wait_until(lambda: state() == "held", timeout_s=5)
+        assert not Lab.status(lab.directory).healthy
+    assert wait_until(lambda: state() == "running", timeout_s=5)
+
+
 def test_passwords_are_only_where_they_belong(lab: Lab) -> None:
     words = [lab.secrets.password(role) for role in ROLES]
     assert len(set(words)) == len(ROLES)

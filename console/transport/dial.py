@@ -26,6 +26,9 @@ from console.transport.ssh_config import Hop
 from console.transport.wire import LinkTransport
 from console.transport.workers import Workers
 
+_TURNED_AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
+"""What OpenSSH says instead of its banner to a connection it has no time for: sshd.c, drop_connection."""
+
 
 @dataclass(slots=True)
 class Progress:
@@ -157,6 +160,12 @@ async def _exchange_keys(hop: Hop, transport: LinkTransport, progress: Progress)
         said = transport.disconnect_reason or _words(error)
         raise _fault(hop, f"the key exchange failed: {said}") from error
     line = transport.packetizer.first_line
+    if line and line.startswith(_TURNED_AWAY):
+        raise _fault(
+            hop,
+            f"the SSH server turns connections away: {line[:80]}",
+            "it is busy; see MaxStartups in its sshd_config",
+        ) from error
     if line and not line.startswith("SSH-"):
         raise _fault(
             hop, f"it is no SSH server: it says {line[:80]!r}", "check the port: is an SSH server there?"
@@ -200,6 +209,8 @@ async def _log_in(
 def _hopeless(error: Exception | None) -> str | None:
     """Say why no other key will help; None when one may."""
     if isinstance(error, paramiko.ssh_exception.PartialAuthentication):
+        if "publickey" in error.allowed_types:
+            return None
         return (
             f"after the key it wants {', '.join(error.allowed_types)} as well, which Pooldeck cannot answer"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from console.clock import Clock
@@ -61,7 +60,6 @@ class Connection:
         self.hops = hops
         self.link: Link | None = None
         """The live connection, or the last one."""
-        self.on_lost: Callable[[NodeError], None] = lambda _: None
         self._via = via
         self._workers = workers
         self._clock = clock
@@ -192,8 +190,6 @@ class Connection:
             return
         if self._clock.monotonic_s() - link.since_s >= _STEADY_S:
             self._failures = 0
-        if link.error is not None:
-            self.on_lost(link.error)
 
     def _failed(self, error: NodeError) -> None:
         self._last_error = restate(error)

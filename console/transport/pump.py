@@ -8,6 +8,7 @@ this connection: it ends when the connection is hung up. The event loop is never
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import threading
@@ -21,6 +22,7 @@ import paramiko
 from console.errors import NodeError
 from console.transport.wire import LinkTransport
 
+_LOG = logging.getLogger(__name__)
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 _IDLE_S = 30.0
@@ -121,6 +123,9 @@ class Pump(threading.Thread):
         try:
             while self.transport.is_active():
                 self._turn()
+        except Exception:
+            # A mistake of ours must not end in a traceback on the user's screen, nor leave anyone waiting.
+            _LOG.exception("the pump of an SSH connection failed: %s", self.name)
         finally:
             self._end()
 

@@ -119,8 +119,9 @@ class SshTransport:
 
         Raises:
             UsageError: no such host, or a setting that cannot be used, with its place.
-            DeadlineError: phase `ssh`.
+            NodeError: phase `ssh`, when the transport is closed; DeadlineError.
         """
+        self._check_open(host)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._workers.run(self._resolve, host)
@@ -178,6 +179,10 @@ class SshTransport:
         self._last_resort.detach()
         self._workers.stop()
 
+    def _check_open(self, where: str | None) -> None:
+        if self._closed:
+            raise NodeError(Phase.SSH, "the transport is closed", where=where)
+
     def _resolve(self, host: str) -> ResolvedHost:
         return SshConfig.load(self._config_file, Path.home()).resolve(host, self._hosts)
 
@@ -185,8 +190,7 @@ class SshTransport:
         return await self._link(route.host or "", timeout_s)
 
     async def _link(self, host: str, timeout_s: float) -> Link:
-        if self._closed:
-            raise NodeError(Phase.SSH, "the transport is closed", where=host)
+        self._check_open(host)
         known = self._connections.get(host)
         if known is not None and known.link is not None and known.link.alive:
             return known.link
@@ -198,6 +202,7 @@ class SshTransport:
         return await connection.get(max(0.05, ends_s - loop.time()), limit_s=timeout_s)
 
     async def _open_tunnel(self, route: Route, timeout_s: float) -> Tunnel:
+        self._check_open(route.host)
         try:
             if route.tls:
                 listener, endpoint = listen_loopback(route)
@@ -206,6 +211,7 @@ class SshTransport:
                 async with asyncio.timeout(timeout_s):
                     run_folder = await asyncio.shield(asyncio.wrap_future(self._folder))
                     folder = await self._workers.run(run_folder.new_folder)
+                    self._check_open(route.host)  # it may have been closed meanwhile
                 listener, endpoint = listen_unix(route, folder)
         except TimeoutError:
             raise DeadlineError(

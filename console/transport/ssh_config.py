@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ _JUMP = re.compile(
 class Hop:
     """One SSH server on the way, and how to log in to it."""
 
-    name: str
-    """As the user wrote it."""
+    name: str = field(compare=False)
+    """As the user wrote it; two names of one place share a connection."""
     hostname: str
     port: int
     user: str

@@ -169,6 +169,25 @@ async def test_something_that_is_no_ssh_server_is_named_so(
     assert "SSH server" in str(caught.value.hint)
 
 
+async def test_a_busy_sshd_that_turns_connections_away_is_named_so(kit: SshKit) -> None:
+    server = kit.sshd(MaxStartups="1:100:1")
+    with contextlib.ExitStack() as held:
+
+        def takes_the_only_place() -> bool:
+            link = socket.create_connection((server.host, server.port))
+            if link.recv(3) == b"SSH":
+                held.enter_context(link)
+                return True
+            link.close()
+            return False
+
+        await until(takes_the_only_place)
+        async with kit.transport(a=kit.host(server)) as transport:
+            with pytest.raises(NodeError, match="turns connections away") as caught:
+                await transport.run("a", ["true"], timeout_s=LIMIT_S)
+            assert "MaxStartups" in str(caught.value.hint)
+
+
 async def test_many_dead_hosts_hold_up_no_living_one(kit: SshKit) -> None:
     """Far more hanging hosts than the executor has threads."""
     server = kit.sshd()

@@ -180,6 +180,20 @@ async def test_a_server_that_takes_no_keys_says_what_it_takes(kit: SshKit) -> No
     assert "password" in error.message
 
 
+async def test_a_server_that_wants_more_than_a_key_says_what(kit: SshKit) -> None:
+    server = kit.sshd(AuthenticationMethods="publickey,password", PasswordAuthentication="yes")
+    error = await refusal(kit, kit.host(server))
+    assert "after the key it wants password as well" in error.message
+
+
+async def test_two_names_of_one_place_share_a_connection(kit: SshKit) -> None:
+    server = kit.sshd()
+    async with kit.transport(a=kit.host(server), b=kit.host(server)) as transport:
+        for name in ("a", "b"):
+            assert (await transport.run(name, ["true"], timeout_s=LIMIT_S)).exit_status == 0
+    assert logged_connections(server) == 1
+
+
 @contextlib.contextmanager
 def agent(folder: Path, *keys: Path, passphrase: str = "") -> Iterator[str]:
     """Run a real ssh-agent that holds `keys`."""

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from console.config.selector import Selected
-from console.model.derive import application_pools, pool_size
+from console.errors import SelectorError
+from console.model.derive import ADMIN_DATABASE, application_pools, pool_size
 from console.model.fleet import (
     FleetSnapshot,
     Fresh,
@@ -59,16 +60,27 @@ class Choice:
         parts = [one for one in self.selected if one.name == node]
         return not parts or any(one.matches(database) for one in parts)
 
+    def fits(self, node: str, sample: Sample) -> bool:
+        """Say whether a node has anything of what is chosen of it; a whole node always has."""
+        parts = [one for one in self.selected if one.name == node]
+        return not parts or any(one.database is None or one.choose(_databases(sample)) for one in parts)
+
     def complaints(self, snapshot: FleetSnapshot) -> tuple[str, ...]:
-        """Name the databases that were asked for and are not there."""
+        """Name the databases that were asked for and are not there.
+
+        Raises:
+            SelectorError: nothing that was asked for is there.
+        """
         found = []
         for one in self.selected:
             pooler = snapshot.by_name.get(one.name)
             if pooler is None or pooler.sample is None:
                 continue
-            there = [database.name for database in pooler.sample.databases]
-            if not one.choose(there):
+            there = _databases(pooler.sample)
+            if one.database is not None and not one.choose(there):
                 found.append(f"{one}: {one.name} has no such database; it has {', '.join(there)}")
+        if found and len(found) == len(self.selected):
+            raise SelectorError(found[0])
         return tuple(found)
 
 
@@ -103,7 +115,7 @@ def _bouncer(pooler: PoolerSnapshot, choice: Choice) -> dict[str, Any]:
     name = pooler.info.name
     sample = pooler.sample
     chosen: list[Pool] | None = None
-    if sample is not None:
+    if sample is not None and choice.fits(name, sample):
         chosen = [pool for pool in application_pools(sample) if choice.has(name, pool.database)]
     error, phase = _trouble(pooler)
     return {
@@ -121,6 +133,10 @@ def _bouncer(pooler: PoolerSnapshot, choice: Choice) -> dict[str, Any]:
         **_rates(pooler, choice),
         "pools": None if sample is None or chosen is None else [_pool(pool, sample) for pool in chosen],
     }
+
+
+def _databases(sample: Sample) -> list[str]:
+    return [database.name for database in sample.databases if database.name != ADMIN_DATABASE]
 
 
 def _sum(pools: list[Pool] | None, counter: str) -> int | None:

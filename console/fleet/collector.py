@@ -7,6 +7,7 @@ readers only, so it cannot write to a pooler.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -32,13 +33,20 @@ _log = logging.getLogger(__name__)
 _PHASES = 10
 """A fleet's ticks begin in so many groups, spread over the tick: few poolers fire in one instant, and ours
 is not woken for each of them alone (100 poolers: 8.8 % of a core instead of 11.7 %)."""
+_GARBAGE = (50_000, 20, 100)
+"""Python's own thresholds have the collector of cyclic garbage look, some 20 times a second, through rows
+that live for one tick and hold no cycles: a third of the idle console's CPU (100 poolers: 12 % of a core,
+now 8 %)."""
 _GENTLE_START = 20
 """Bigger fleets connect over the first tick instead of at once: each login costs us a SCRAM proof."""
 TREND_TICKS = 60
 
 
 class FleetCollector:
-    """Polls every node of an inventory while its `async with` block lasts."""
+    """Polls every node of an inventory while its `async with` block lasts.
+
+    Meanwhile the process looks for cyclic garbage less often; its thresholds are put back at the end.
+    """
 
     def __init__(
         self,
@@ -78,6 +86,7 @@ class FleetCollector:
         self._poolers: dict[str, PoolerTask] = {}
         self._postgres: list[PostgresTask] = []
         self._running: list[asyncio.Task[None]] = []
+        self._before = gc.get_threshold()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -115,6 +124,8 @@ class FleetCollector:
 
     async def __aenter__(self) -> Self:
         """Publish a first snapshot, in which every node is connecting, and start."""
+        self._before = gc.get_threshold()
+        gc.set_threshold(*_GARBAGE)
         self._publish()
         pollers: list[NodeTask[Any]] = [*self._poolers.values(), *self._postgres]
         self._running = [asyncio.create_task(task.run(), name=f"poll {task.name}") for task in pollers]
@@ -131,6 +142,7 @@ class FleetCollector:
             if isinstance(result, Exception):
                 _log.error("while stopping: %r", result)
         self._running.clear()
+        gc.set_threshold(*self._before)
 
     def history(self, name: str) -> History:
         """Return a pooler's past.

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from console.errors import RefusedError
+from console.errors import LostConnection, Phase, RefusedError
 from console.guard.verdict import Deny
 from console.lab.bouncer import PgBouncerServer
+from console.model.table import ResultTable
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.service import Run
 from console.operations.sessions import Connector, ReadSession, WriteSession
 from tests.harness.faults import FaultProxy
 from tests.harness.servers import MakePgBouncer
-from tests.servers.operations_kit import LIMIT_S, Desk, until
+from tests.servers.operations_kit import LIMIT_S, Desk
 
 
 @pytest.fixture
@@ -115,19 +116,58 @@ async def test_a_bouncer_restarted_mid_pause_is_read_back_as_running(desk: Desk)
         assert (receipt.outcome, receipt.after) == (Outcome.FAILED, "running"), receipt.detail
 
 
-async def test_a_resume_whose_answer_is_lost_is_read_back(desk: Desk, proxy: FaultProxy) -> None:
-    assert (await desk.do("pause")).outcome is Outcome.OK
-    plan = await desk.service.plan("resume", "edge")
-    run = desk.submit(plan)
-    async with asyncio.timeout(LIMIT_S):
-        async for event in run.events():
-            if event.kind is EventKind.SENT:
-                proxy.cut_after = 0
-                await until(lambda: not desk.is_paused())
-                proxy.cut_after = None
-                await asyncio.to_thread(proxy.cut)
-    receipt = await _receipt(desk, run)
-    assert receipt.outcome is Outcome.OK, receipt
+class _AnswerLost:
+    """A writing session that breaks after the pooler took a statement and before its answer arrives."""
+
+    def __init__(self, real: WriteSession, statement: str) -> None:
+        self._real = real
+        self._statement = statement
+
+    async def show(self, what: str, *, timeout_s: float) -> ResultTable:
+        return await self._real.show(what, timeout_s=timeout_s)
+
+    async def execute(self, statement: str, timeout_s: float | None) -> str:
+        tag = await self._real.execute(statement, timeout_s)
+        if statement == self._statement:
+            await self._real.close()
+            raise LostConnection(Phase.PROTOCOL, "the connection broke before the answer")
+        return tag
+
+    async def close(self) -> None:
+        await self._real.close()
+
+
+class _LosesAnswers:
+    def __init__(self, real: Connector, statement: str) -> None:
+        self._real = real
+        self._statement = statement
+
+    async def reader(self, name: str, *, as_admin: bool = False) -> ReadSession:
+        return await self._real.reader(name, as_admin=as_admin)
+
+    async def writer(self, name: str) -> WriteSession:
+        return _AnswerLost(await self._real.writer(name), self._statement)
+
+
+@pytest.mark.parametrize(
+    ("op", "statement", "outcome"),
+    [
+        ("resume", "RESUME", Outcome.OK),
+        ("pause", "PAUSE", Outcome.FAILED),
+        ("reload", "RELOAD", Outcome.UNKNOWN),
+    ],
+)
+async def test_when_an_answer_is_lost_reading_back_decides(
+    server: PgBouncerServer, tmp_path: Path, op: str, statement: str, outcome: Outcome
+) -> None:
+    desk = Desk(server, tmp_path / "journal.jsonl")
+    if op == "resume":
+        async with desk.service:
+            await desk.do("pause")
+    desk.use(_LosesAnswers(desk.connector, statement))
+    async with desk.service:
+        receipt = await _receipt(desk, await desk.start(op))
+    assert (receipt.outcome, receipt.after) == (outcome, "running"), receipt.detail
     assert not desk.is_paused()
 
 

@@ -6,6 +6,7 @@ messages only.
 
 from __future__ import annotations
 
+import os
 import ssl
 
 import asyncpg
@@ -39,6 +40,10 @@ def connect_failure(error: BaseException, *, where: str, user: str, limit_s: flo
             return NodeError(
                 Phase.CONNECT, str(error), where=where, hint="try again when the server is ready"
             )
+        case asyncpg.PostgresConnectionError():
+            return NodeError(
+                Phase.PROTOCOL, "it hung up in the middle of the login", where=where, hint=_NOT_POSTGRES
+            )
         case asyncpg.PostgresError():
             return NodeError(
                 Phase.AUTH, str(error), where=where, hint="check `databases` and `user` of this node"
@@ -61,7 +66,7 @@ def connect_failure(error: BaseException, *, where: str, user: str, limit_s: flo
         case OSError():
             return NodeError(
                 Phase.CONNECT,
-                error.strerror or str(error) or type(error).__name__,
+                _reason(error),
                 where=where,
                 hint="is the server running, and does it listen on this address?",
             )
@@ -69,6 +74,13 @@ def connect_failure(error: BaseException, *, where: str, user: str, limit_s: flo
             return NodeError(
                 Phase.PROTOCOL, f"not an answer of PostgreSQL ({error})", where=where, hint=_NOT_POSTGRES
             )
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words for an error; asyncio puts its own in their place."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def query_failure(error: BaseException, *, where: str, limit_s: float) -> NodeError:

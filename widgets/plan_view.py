@@ -54,6 +54,8 @@ class PlanView(VerticalScroll, can_focus=True):
         super().__init__(id=id, classes=classes)
         self._sections = tuple(sections)
         self._body = Static("", markup=False)
+        # Textual calls a widget mounted a moment before its component styles can be had.
+        self._is_styled = False
 
     def compose(self) -> ComposeResult:
         """The one widget that holds the text."""
@@ -67,17 +69,18 @@ class PlanView(VerticalScroll, can_focus=True):
     def show(self, sections: Sequence[Section]) -> None:
         """Show other sections; the scroll position stays, so that moving numbers can be read."""
         self._sections = tuple(sections)
-        if self.is_mounted:
+        if self._is_styled:
             self._draw()
 
     def on_mount(self) -> None:
         """Draw, now that the theme's colours are known."""
+        self._is_styled = True
         self._draw()
 
     def notify_style_update(self) -> None:
         """Take over another theme's colours."""
         super().notify_style_update()
-        if self.is_mounted:
+        if self._is_styled:
             self.call_next(self._draw)
 
     def _draw(self) -> None:

@@ -151,9 +151,10 @@ class FaultProxy:
             client, _ = listener.accept()
             self.connections += 1
             link = _Link(self, client)
+            # Started under the lock: `cut` must never join one that does not run yet.
             with self._lock:
                 self._links.add(link)
-            link.start()
+                link.start()
 
 
 class _Link(threading.Thread):

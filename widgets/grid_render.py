@@ -173,12 +173,13 @@ class Painter:
     def _cells(self, line: _Line, columns: Iterable[Placed], look: RowLook, style: Style) -> None:
         cells, changed = look.cells, look.changed
         for placed in columns:
-            line.add(" " * GAP, style)
+            # The gap goes with its cell, so that neighbours that both changed are one segment.
+            cell_style = self._over(style, self._palette.changed) if placed.index in changed else style
+            line.add(" " * GAP, cell_style)
             if placed.index >= len(cells):
                 line.add(" " * placed.width, style)
                 continue
             cell = cells[placed.index]
-            cell_style = self._over(style, self._palette.changed) if placed.index in changed else style
             if isinstance(cell, Text):
                 self._rich_text(line, cell, placed, cell_style)
                 continue

@@ -109,7 +109,7 @@ class Terminal:
                 if other:
                     self._cursor = other[-1]
                     return
-        raise TimeoutError(f"the cursor was not drawn within {DEADLINE_S} s")
+        raise TimeoutError(f"the cursor was not drawn within {DEADLINE_S} s, only {buffer[-300:]!r}")
 
     def drain(self, seconds: float) -> None:
         """Throw away what is drawn during `seconds`."""

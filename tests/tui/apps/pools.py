@@ -49,7 +49,9 @@ class Pools:
         ]
         for index, values in enumerate(self._values):
             # Queues differ from pool to pool and move a little: rows change places, but not at random.
-            values[WAITING] = index * 7919 % count * 11 + chance.randrange(60)
+            # 41 times something would be a missing value, and its row go to the end.
+            moved = index * 7919 % count * 11 + chance.randrange(60)
+            values[WAITING] = moved + 1 if moved % 41 == 0 else moved
         self._index = {key: i for i, (key, _, _) in enumerate(NUMBERS)}
         self.formatted = 0
         """Rows asked for so far."""

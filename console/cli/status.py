@@ -97,9 +97,18 @@ async def _read(options: Globals, selector: str | None, interval_s: float) -> tu
 def _choice(inventory: Inventory, selector: str | None) -> Choice:
     from console.cli.status_output import Choice
     from console.config.selector import Selectable, parse_selector
+    from console.errors import SelectorError
 
     if selector is None:
         return Choice(None, ())
     nodes: list[Selectable] = [*inventory.bouncers, *inventory.postgres]
-    selected = parse_selector(selector).select(nodes)
+    poolers = {bouncer.name for bouncer in inventory.bouncers}
+    # `all/app` means the poolers' databases: a Postgres node is read as a whole or not at all.
+    selected = tuple(
+        one for one in parse_selector(selector).select(nodes) if one.name in poolers or one.database is None
+    )
+    if not selected:
+        raise SelectorError(
+            f"{selector!r} chooses databases of Postgres nodes only", hint="name the nodes themselves"
+        )
     return Choice(frozenset(one.name for one in selected), selected)

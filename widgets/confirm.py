@@ -210,8 +210,12 @@ class Confirm(Vertical):
             self._ok.focus()
 
     def on_key(self, event: events.Key) -> None:
-        """Send typing to the phrase; Cancel's own keys stay its own."""
-        if self._phrase is None or self._input.has_focus or not event.is_printable or event.key == "space":
+        """Send typing to the phrase; Cancel's own keys stay its own.
+
+        Printable keys that the phrase itself gets never come here. Those of one burst (a slow line) were all
+        aimed at Cancel before the focus moved, and arrive after it did: they count too.
+        """
+        if self._phrase is None or not event.is_printable or event.key == "space":
             return
         event.stop()
         self._input.focus()

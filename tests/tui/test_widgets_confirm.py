@@ -48,6 +48,21 @@ async def test_the_phrase_must_be_typed_exactly() -> None:
         assert len(app.seen) == 1
 
 
+async def test_keys_that_a_bad_line_delivers_all_at_once_are_all_taken() -> None:
+    panel = Confirm("PAUSE edge-1a", "4 clients wait", phrase="edge-1a")
+    app = PartApp(panel)
+    async with app.run_test() as pilot:
+        for character in "edge-1a":
+            key = {"-": "minus"}.get(character, character)
+            app.post_message(events.Key(key, character))
+        for _ in range(200):
+            if panel.ready:
+                break
+            await pilot.pause(0.01)
+        assert app.query_one("#confirm-phrase", Input).value == "edge-1a"
+        assert panel.ready
+
+
 async def test_pasting_the_phrase_is_refused() -> None:
     panel = Confirm("PAUSE edge-1a", "body", phrase="edge-1a")
     app = PartApp(panel)

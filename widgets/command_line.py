@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.suggester import Suggester
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from widgets.cells import clean, fit
@@ -139,6 +140,7 @@ class CommandLine(Vertical):
         self.ascii_only = ascii_only
         self.prefix = ":"
         self._history: dict[str, list[str]] = {}
+        self._came_from: Widget | None = None
         self._recalled: int | None = None
         self._draft = ""
         self._cycle: tuple[str, int, Sequence[Completion]] | None = None
@@ -170,6 +172,8 @@ class CommandLine(Vertical):
             self.complete = complete
         self.prefix = prefix
         self._prefix_label.update(prefix)
+        if self.screen.focused is not self._line:
+            self._came_from = self.screen.focused
         self._recalled, self._draft = None, ""
         self.add_class("-open")
         self._put(text, len(text))
@@ -177,8 +181,13 @@ class CommandLine(Vertical):
         self._line.focus()
 
     def close(self) -> None:
-        """Hide the line; says nothing."""
+        """Hide the line and give the focus back to where it was; says nothing."""
+        if not self.is_open:
+            return
         self.remove_class("-open")
+        back, self._came_from = self._came_from, None
+        if self._line.has_focus:
+            self.screen.set_focus(back if back is not None and back.is_attached else None)
 
     def cancel(self) -> None:
         """What Escape does."""

@@ -69,7 +69,7 @@ class PlanView(VerticalScroll, can_focus=True):
     def show(self, sections: Sequence[Section]) -> None:
         """Show other sections; the scroll position stays, so that moving numbers can be read."""
         self._sections = tuple(sections)
-        if self._is_styled:
+        if self._is_styled and self.is_attached:
             self._draw()
 
     def on_mount(self) -> None:

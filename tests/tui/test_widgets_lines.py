@@ -90,6 +90,36 @@ async def test_escape_cancels_and_says_what_stood_there() -> None:
         assert app.of(CommandLine.Submitted) == []
 
 
+async def test_the_focus_goes_back_to_where_it_was() -> None:
+    line, first, second = CommandLine(complete), LogView(), LogView()
+    app = PartApp(first, second, line)
+    async with app.run_test() as pilot:
+        second.focus()
+        await pilot.pause()
+        for end in ("escape", "enter"):
+            line.open(":")
+            await pilot.press("x", end)
+            await pilot.pause()
+            assert app.focused is second
+
+
+async def test_while_typing_the_first_completions_are_listed_and_the_rest_counted() -> None:
+    line = CommandLine(lambda _text, _cursor: [Completion(f"edge-{n}") for n in range(9)], ascii_only=True)
+    app = PartApp(line)
+    async with app.run_test(size=(40, 12)) as pilot:
+        line.open(":")
+        await pilot.press("e")
+        await pilot.pause()
+        lines = [text.strip() for text in screen_text(app)]
+        assert "edge-5" in lines
+        assert "edge-6" not in lines
+        assert "and 3 more" in lines
+        await pilot.press(*["tab"] * 8)
+        lines = [text.strip() for text in screen_text(app)]
+        assert "> edge-7" in lines
+        assert "edge-1" not in lines
+
+
 def test_a_completion_replaces_the_word_before_the_cursor_or_from_its_start() -> None:
     assert applied(Completion("edge-1a"), "pause ed x", 8) == ("pause edge-1a x", 13)
     assert applied(Completion("@zone=a", start=0), "zo", 2) == ("@zone=a", 7)
@@ -107,15 +137,13 @@ async def test_the_log_follows_its_end_until_scrolled_back_and_is_bounded() -> N
     async with app.run_test(size=(60, 10)) as pilot:
         await pilot.pause()
         assert "round 29" in screen_text(app)[9]
-        log.focus()
-        await pilot.press("pageup")
-        await pilot.pause(0.5)
-        top = screen_text(app)[0]
-        assert "round 29" not in top
+        log.scroll_to(y=7, animate=False)
+        await pilot.pause()
+        assert "round 7" in screen_text(app)[0]
         for number in range(30, 55):
             log.write(record(number))
         await pilot.pause()
-        assert screen_text(app)[0] == top
+        assert "round 7" in screen_text(app)[0]
         assert (len(log.records), log.dropped) == (50, 5)
         log.scroll_end(animate=False)
         await pilot.pause()

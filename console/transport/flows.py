@@ -124,7 +124,7 @@ class ForwardFlow:
         if channel is None or self.finished or channel.cut:
             return
         if self._late:
-            if channel.opened or channel.closed or channel.refusal is not None:
+            if channel.opened or channel.ended or channel.refusal is not None:
                 channel.close()
                 self._release(abort=True)
         elif channel.refusal is not None:
@@ -184,7 +184,7 @@ class ForwardFlow:
             channel.close()
             self._release(abort=True)
             return
-        if self._far_ended and not self._down and (self._near_ended or channel.closed):
+        if self._far_ended and not self._down and (self._near_ended or channel.ended):
             channel.close()
             self._release(abort=False)
         elif self._pump is not None:
@@ -206,7 +206,7 @@ class ForwardFlow:
                     return
                 self._up = memoryview(data)
             while self._up:
-                if channel.closed or channel.eof_sent:
+                if channel.ended or channel.eof_sent:
                     self._up, self._near_ended = memoryview(b""), True
                     return
                 sent = _send(channel, self._up)
@@ -219,7 +219,7 @@ class ForwardFlow:
             if not self._down:
                 if channel.recv_ready():
                     self._down = memoryview(channel.recv(WINDOW_BYTES))
-                elif channel.eof_received or channel.closed:
+                elif channel.eof_received or channel.ended:
                     self._end_down()
                     return
                 else:
@@ -294,7 +294,7 @@ class CommandFlow:
         """End the command on the far side: TERM, KILL, close. In the pump's thread only."""
         channel = self._channel
         self._cancelled = True
-        if channel is None or self.finished or not self._asked or channel.closed:
+        if channel is None or self.finished or not self._asked or channel.ended:
             if channel is not None and channel.opened:
                 self.finished = True
                 channel.close()
@@ -333,12 +333,12 @@ class CommandFlow:
     def _send(self, channel: LinkChannel) -> None:
         if not channel.event_ready or self._stdin_ended or self._cancelled:
             return
-        while self._stdin and not channel.closed:
+        while self._stdin and not channel.ended:
             sent = _send(channel, self._stdin)
             if not sent:
                 return
             self._stdin = self._stdin[sent:]
-        if not self._stdin or channel.closed:
+        if not self._stdin or channel.ended:
             self._stdin_ended = True
             channel.shutdown_write()
 
@@ -356,8 +356,12 @@ class CommandFlow:
     def _judge(self, channel: LinkChannel) -> None:
         exited = channel.exit_code is not None or channel.exit_signal is not None
         late = self.deadline_s is not None and time.monotonic() >= self.deadline_s
+        if channel.request_refused:
+            channel.close()
+            self._end(self._refused("it refused the request"))
+            return
         # Only a channel that is closed gives its place among the server's sessions (MaxSessions) back.
-        if not channel.closed and not (exited and late):
+        if not channel.ended and not (exited and late):
             if self._cancelled and late:
                 channel.send_signal("KILL")
                 channel.close()

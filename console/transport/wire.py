@@ -11,6 +11,8 @@ What paramiko 4.0 lacks, and what is done about it here:
   time of the last packet read.
 * The handshake timer is a thread that outlives a failed attempt; our deadlines make it needless.
 * During a rekey the reader thread may wait 30 s for itself to finish it: its messages are kept till then.
+* The reader thread answers a channel's CLOSE while another may be about to send on that channel; what then
+  arrives after the CLOSE makes OpenSSH end the whole connection. Here the reader only notes the CLOSE.
 * The reason in a DISCONNECT message, and a command's exit signal, are only logged.
 
 This module must not decide anything: no retries, no host names, no inventory.
@@ -28,6 +30,8 @@ from typing import Any
 
 import paramiko
 from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_FAILURE,
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_OPEN_SUCCESS,
     MSG_CHANNEL_REQUEST,
@@ -114,13 +118,21 @@ class LinkChannel(paramiko.Channel):
         self.opened = False
         self.refusal: tuple[int, str] | None = None
         """Reason code and the server's words when it would not open the channel."""
+        self.request_refused = False
+        """True when the server would not run the command."""
+        self.far_closed = False
         self.cut = False
-        """True when the whole connection ended; `closed` then does not mean that the far end closed."""
+        """True when the whole connection ended; `ended` then does not mean that the far end closed."""
         self.exit_signal: str | None = None
         self.settimeout(0.0)
 
     def __del__(self) -> None:
         """Send nothing: paramiko's would, from whatever thread collects garbage."""
+
+    @property
+    def ended(self) -> bool:
+        """True when either side closed it; what had arrived before can still be read."""
+        return self.closed or self.far_closed
 
     @property
     def exit_code(self) -> int | None:
@@ -150,6 +162,13 @@ class LinkChannel(paramiko.Channel):
         super()._unlink()  # type: ignore[misc]  # not in the stubs
         self.on_change()
 
+    def _note_close(self) -> None:
+        with self.lock:
+            self.far_closed = True
+            self.eof_received = True
+            self.in_buffer.close()
+            self.in_stderr_buffer.close()
+
     def _see_request(self, message: Message) -> None:
         if message.get_text() == "exit-signal":
             message.get_boolean()
@@ -165,11 +184,18 @@ def send_user_message(transport: paramiko.Transport, message: Message) -> None:
 
 def _told(kind: int, handler: Callable[[Any, Message], None]) -> Callable[[Any, Message], None]:
     def handle(channel: Any, message: Message) -> None:
-        if kind == MSG_CHANNEL_REQUEST and isinstance(channel, LinkChannel):
-            channel._see_request(message)
-        handler(channel, message)
-        if isinstance(channel, LinkChannel):
-            channel.on_change()
+        if not isinstance(channel, LinkChannel):
+            handler(channel, message)
+            return
+        if kind == MSG_CHANNEL_CLOSE:
+            channel._note_close()
+        elif kind == MSG_CHANNEL_FAILURE:
+            channel.request_refused = True
+        else:
+            if kind == MSG_CHANNEL_REQUEST:
+                channel._see_request(message)
+            handler(channel, message)
+        channel.on_change()
 
     return handle
 

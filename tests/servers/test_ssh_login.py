@@ -250,8 +250,8 @@ async def test_a_full_agent_does_not_use_up_the_servers_patience(
             assert (await transport.run("a", ["true"], timeout_s=LIMIT_S)).exit_status == 0
         kit.config_file.write_text("Host *\n  IdentitiesOnly yes\n", encoding="utf-8")
         error = await refusal(kit, kit.host(server, identity_file=keys[2]))
-        assert "k2" in error.message
-        assert "k1" not in error.message
+        assert str(keys[2]) in error.message
+        assert error.message.count("ED25519") == 1
 
 
 async def test_a_dead_agent_is_no_reason_to_fail_when_a_key_file_works(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from console.errors import DeadlineError, NodeError, Phase
-from console.transport.base import TcpAddress, UnixAddress
+from console.transport.base import Endpoint, TcpAddress, UnixAddress
 from tests.harness.faults import FaultProxy, refusing_port
 from tests.servers.ssh_kit import (
     LIMIT_S,
@@ -172,6 +172,39 @@ async def test_a_reset_on_either_side_ends_the_other(kit: SshKit) -> None:
         near.close()
         async with asyncio.timeout(LIMIT_S):
             await ended.wait()
+
+
+async def test_hundreds_of_connections_that_end_on_both_sides_at_once_break_nothing(kit: SshKit) -> None:
+    """Paramiko lets an end-of-file overtake the close of its channel; OpenSSH then hangs up on everybody."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+
+    async def visit(endpoint: Endpoint) -> None:
+        reader, writer = await connect(endpoint)
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"bye\n")
+            writer.write_eof()
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = kit.sshd()
+    async with (
+        tcp_server(hang_up) as address,
+        tcp_server(shout) as steady,
+        kit.transport(a=kit.host(server)) as transport,
+    ):
+        endpoint = await transport.endpoint(route("a", address), timeout_s=LIMIT_S)
+        other = await transport.endpoint(route("a", steady), timeout_s=LIMIT_S)
+        reader, writer = await connect(other)
+        for _ in range(10):
+            await asyncio.gather(*(visit(endpoint) for _ in range(40)))
+        writer.write(b"still here\n")
+        assert await reader.readline() == b"STILL HERE\n"
+        writer.close()
+        assert logged_connections(server) == 1
 
 
 async def test_why_a_tcp_far_end_could_not_be_dialled(kit: SshKit) -> None:

@@ -118,6 +118,7 @@ class PooldeckApp(App[int]):
         for own in THEMES:
             self.register_theme(own)
         self.theme = theme
+        self.set_class(ascii_only, "-ascii")
 
     # -- lifetime -----------------------------------------------------------------------------
 
@@ -347,6 +348,11 @@ class PooldeckApp(App[int]):
         """Offer the operations for the chosen rows."""
         if self.service is not None:
             self.push_screen(CommandPalette(providers=[OperationProvider], placeholder="Plan an operation…"))
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Write a key for the footer."""
+        shown = super().get_key_display(binding)
+        return shown if shown.isascii() or not self.ascii_only else binding.key
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """None of Textual's own: ours are in `commands`."""

@@ -181,8 +181,8 @@ VIEW_COMMANDS: tuple[Command, ...] = (
     Command("help", "", "Keys, columns and commands.", lambda app, _: app.action_help(), aliases=("h", "?")),
     Command(
         "theme",
-        "[dark|light]",
-        "Change the colours; the other ones without an argument.",
+        "[NAME]",
+        "Change the colours: dark, light; the other ones without an argument.",
         lambda app, argument: app.set_theme(argument),
         _themes,
     ),

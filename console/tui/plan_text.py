@@ -27,12 +27,16 @@ def plan_sections(plan: Plan) -> list[Section]:
         sections.append(_sent(plan, item))
         sections.append(_meaning(item))
     if plan.left_out:
-        left = [(entry.name, entry.reason) for entry in plan.left_out[:_POOLS_SHOWN]]
-        more = len(plan.left_out) - len(left)
-        if more > 0:
-            left.append(("…", f"and {more} more"))
+        reasons: dict[str, list[str]] = {}
+        for entry in plan.left_out:
+            reasons.setdefault(entry.reason, []).append(entry.name)
+        left = [(_names(names), reason) for reason, names in reasons.items()]
         sections.append(Section("Not touched", left))
     return sections
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 2 else f"{len(names)} other bouncers"
 
 
 def _sent(plan: Plan, item: TargetPlan) -> Section:

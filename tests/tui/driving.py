@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from console.clock import FixedClock
+from textual.app import App
+from textual.pilot import Pilot
+
+from console.audit.actor import Actor
+from console.audit.journal import Journal
+from console.clock import Clock, FixedClock
 from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.fleet.store import FleetStore
 from console.model.fleet import FleetSnapshot
+from console.operations.service import OperationService
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
+from tests.unit.operations.fake_pooler import FakePooler
 
 
 def inventory_of(picture: FleetSnapshot) -> Inventory:
@@ -24,6 +34,7 @@ def inventory_of(picture: FleetSnapshot) -> Inventory:
                 tcp="127.0.0.1:6432",
                 labels=dict(pooler.info.labels),
                 monitor_user="monitor",
+                admin_user="admin",
                 config_file="/etc/pgbouncer/pgbouncer.ini",
             )
             for pooler in picture.poolers
@@ -33,6 +44,29 @@ def inventory_of(picture: FleetSnapshot) -> Inventory:
             for node in picture.postgres
         ),
     )
+
+
+def fake_service(
+    picture: FleetSnapshot, pooler: FakePooler, journal: Path, clock: Clock, *, read_only: bool = False
+) -> OperationService:
+    """Return the real service on a pooler that answers as told."""
+    return OperationService(
+        inventory_of(picture), pooler, Journal(journal, clock, Actor.current({})), clock, read_only
+    )
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait until something is so, letting the app work meanwhile."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {text_of(pilot.app)}"
+        await pilot.pause()
+
+
+def text_of(app: App[Any]) -> str:
+    """Return the screen as text, a line a row."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
 def recorded_app(picture: FleetSnapshot | None = None, **more: Any) -> PooldeckApp:

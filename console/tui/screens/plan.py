@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from console.errors import PooldeckError
 from console.guard.verdict import Allow, Confirm, Deny, Tier, Verdict
+from console.model.version import Version
 from console.operations.plan import Plan
 from console.operations.service import OperationService
 from console.tui.parts import content
@@ -30,6 +31,8 @@ from widgets import confirm
 from widgets.plan_view import PlanView, Section
 
 REPLAN_S = 1.0
+REPLAN_PROBED_S = 5.0
+"""For versions whose state is learnt by a probe that leaves a line in the pooler's log (below 1.19)."""
 PLAN_LIMIT_S = 15.0
 """For one plan; a bouncer that answers slower than this is told as such."""
 CHANGED_LOCK_S = 2.0
@@ -52,7 +55,7 @@ class PlanScreen(DeckScreen):
         self._selector = selector
         self._plan: Plan | None = None
         self._verdict: Verdict | None = None
-        self._view = PlanView(id="plan")
+        self._view: PlanView | None = None
 
     @property
     def place(self) -> str:
@@ -87,7 +90,7 @@ class PlanScreen(DeckScreen):
                 await self._cannot_plan(f"{self._selector} did not answer within {PLAN_LIMIT_S:g} s")
             else:
                 await self._take(plan)
-            await asyncio.sleep(REPLAN_S)
+            await asyncio.sleep(_interval_s(self._plan))
 
     async def _cannot_plan(self, reason: str) -> None:
         if self._plan is None:
@@ -103,15 +106,18 @@ class PlanScreen(DeckScreen):
 
     async def _take(self, plan: Plan) -> None:
         """Show a plan: the first one, newer numbers of the same one, or one of a changed world."""
+        if self not in self.app.screen_stack:
+            return
         verdict = self._service.judge(plan)
         old, self._plan = self._plan, plan
         shape, self._verdict = _shape(self._verdict), verdict
-        self._view.show(self._sections(plan))
-        if old is None or shape != _shape(verdict):
+        if self._view is None or old is None or shape != _shape(verdict):
             if old is not None:
                 self.notify(f"The plan is new: {what_moved(old, plan)}", severity="warning", markup=False)
             await self._build(plan, verdict)
-        elif old.hash != plan.hash:
+            return
+        self._view.show(self._sections(plan))
+        if old.hash != plan.hash:
             self.notify(f"The plan is new: {what_moved(old, plan)}", severity="warning", markup=False)
             self._lock(f"the plan changed, read it again: {what_moved(old, plan)}")
             self.set_timer(CHANGED_LOCK_S, self._unlock)
@@ -134,12 +140,11 @@ class PlanScreen(DeckScreen):
 
     async def _build(self, plan: Plan, verdict: Verdict) -> None:
         """Lay the screen out for a verdict."""
-        await self._view.remove()
-        self._view = PlanView(self._sections(plan), id="plan")
+        view = self._view = PlanView(self._sections(plan))
         if isinstance(verdict, Confirm):
             panel = confirm.Confirm(
                 f"{verdict.question}.",
-                self._view,
+                view,
                 phrase=verdict.phrase,
                 arm_after_s=verdict.arm_after_s,
                 ok_label=plan.op.capitalize(),
@@ -149,8 +154,8 @@ class PlanScreen(DeckScreen):
             return
         ascii_only = self.deck.ascii_only
         line = Static(content(_explain(verdict), ascii_only=ascii_only), id="verdict", markup=False)
-        await self._replace_body([line, self._view])
-        self._view.focus()
+        await self._replace_body([line, view])
+        view.focus()
 
     async def _replace_body(self, widgets: Sequence[Widget]) -> None:
         body = self.query_one("#plan-body")
@@ -203,7 +208,8 @@ class PlanScreen(DeckScreen):
         """Scroll the plan while the focus stays on the answer."""
         panel = self._panel
         page = panel.query_one(".confirm--body") if panel is not None else self._view
-        page.scroll_relative(y=pages * max(1, page.size.height - 1), animate=False)
+        if page is not None:
+            page.scroll_relative(y=pages * max(1, page.size.height - 1), animate=False)
 
 
 def _shape(verdict: Verdict | None) -> object:
@@ -211,6 +217,12 @@ def _shape(verdict: Verdict | None) -> object:
     if isinstance(verdict, Confirm):
         return verdict.tier, verdict.phrase, verdict.arm_after_s
     return type(verdict), getattr(verdict, "reason", None)
+
+
+def _interval_s(plan: Plan | None) -> float:
+    versions = [Version.parse(item.version) for item in plan.targets] if plan is not None else []
+    probed = any(version is not None and version < Version(1, 19) for version in versions)
+    return REPLAN_PROBED_S if probed else REPLAN_S
 
 
 def _explain(verdict: Allow | Deny) -> list[Cell]:

@@ -26,6 +26,8 @@ from widgets.grid_columns import Column
 from widgets.grid_source import HasRowTones, ListRow, ListSource, RowSource
 from widgets.grid_view import HEADER_HEIGHT, GridView
 
+LEFT_BUTTON = 1
+
 __all__ = ["Cell", "Column", "Grid", "ListRow", "ListSource", "RowSource", "Tone", "Toned"]
 
 
@@ -277,7 +279,7 @@ class Grid(GridView, inherit_bindings=False):
     def on_click(self, event: events.Click) -> None:
         """Place the cursor; sort by a title; open with a double click."""
         offset = event.get_content_offset(self)
-        if offset is None:
+        if offset is None or event.button != LEFT_BUTTON:
             return
         event.stop()
         if offset.y < HEADER_HEIGHT:

@@ -162,20 +162,18 @@ class GridView(ScrollView, can_focus=True):
     def _format_window(self) -> None:
         """Format the rows on screen; a number wider than its column widens it."""
         widened = False
-        widths = {placed.index: placed.width for placed in self._arrangement.placed}
-        numbers = [
-            (index, widths[index])
-            for index, column in enumerate(self._columns)
-            if column.align == "right" and index in widths
-        ]
-        for position in self._window():
-            cells = self._cells_at(position)
-            for index, width in numbers:
-                if index < len(cells) and (need := width_of(plain(cells[index]))) > width:
-                    key = self._columns[index].key
-                    if need > self._widened.get(key, 0):
-                        self._widened[key] = need
-                        widened = True
+        for index, column in enumerate(self._columns):
+            if column.align != "right":
+                continue
+            # Hidden columns are measured too: they may be shown without another look at the cells.
+            width = need = max(column.natural_width, self._widened.get(column.key, 0))
+            for position in self._window():
+                cells = self._cells_at(position)
+                if index < len(cells):
+                    need = max(need, width_of(plain(cells[index])))
+            if need > width:
+                self._widened[column.key] = need
+                widened = True
         if widened:
             self._rearrange()
 

@@ -123,6 +123,17 @@ async def test_a_number_is_never_cut() -> None:
         assert "123456789012" in screen_text(app)[2]
 
 
+async def test_a_number_in_a_hidden_column_is_whole_once_the_column_is_shown() -> None:
+    columns = [Column("name", "name", 10), Column("wait", "wait", 5, "right", priority=1)]
+    app = FewApp(few(a=123_456_789_012), columns=columns)
+    async with app.run_test(size=(20, 10)) as pilot:
+        await settle(pilot)
+        assert app.grid.hidden_columns == ("wait",)
+        await pilot.resize_terminal(40, 10)
+        await settle(pilot)
+        assert "123456789012" in screen_text(app)[1]
+
+
 async def test_a_column_that_does_not_fit_whole_is_left_for_scrolling() -> None:
     app = FewApp(few(a=1, b=12345))
     async with app.run_test(size=(19, 10)) as pilot:

@@ -42,8 +42,8 @@ class Confirm(Vertical):
     """Shows what will happen and asks for a phrase, or only for OK.
 
     Cancel has the focus and Escape cancels. OK works when all hold: `arm_after_s` has passed, the phrase
-    is typed exactly, `lock_ok` is not in force. Typing while Cancel has the focus goes to the phrase. After
-    OK it answers no more: exactly one of its two messages is sent.
+    is typed exactly, `lock_ok` is not in force. Typing goes to the phrase wherever the focus is, and Enter
+    then answers with it. After OK it answers no more: exactly one of its two messages is sent.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,6 +64,8 @@ class Confirm(Vertical):
     Confirm > Horizontal { height: auto; align-horizontal: right; }
     Confirm Button { margin-left: 2; }
     Confirm Button:focus { text-style: bold reverse; }
+    Confirm.-typing #confirm-cancel:focus { text-style: none; }
+    Confirm.-typing #confirm-phrase { text-style: bold; }
     """
 
     class Confirmed(Message):
@@ -122,6 +124,7 @@ class Confirm(Vertical):
         self._armed = False
         self._locked: str | None = None
         self._answered = False
+        self._typing = False
         self._note = ""
         self._timer: Timer | None = None
         self._input = _PhraseInput(select_on_focus=False, id="confirm-phrase")
@@ -210,16 +213,27 @@ class Confirm(Vertical):
             self._ok.focus()
 
     def on_key(self, event: events.Key) -> None:
-        """Send typing to the phrase; Cancel's own keys stay its own.
+        """Take typing to the phrase wherever the focus is; it does not move.
 
-        Printable keys that the phrase itself gets never come here. Those of one burst (a slow line) were all
-        aimed at Cancel before the focus moved, and arrive after it did: they count too.
+        Moving it would split a burst of keys (a slow line delivers several at once) between two widgets, and
+        mix up their order.
         """
-        if self._phrase is None or not event.is_printable or event.key == "space":
+        if self._phrase is None:
+            return
+        if event.key == "backspace":
+            self._input.action_delete_left()
+        elif event.key == "enter" and self._typing and self._cancel.has_focus:
+            self._submit()
+        elif event.is_printable and event.key != "space":
+            self._input.insert_text_at_cursor(event.character or "")
+            self._typing = True
+        else:
             return
         event.stop()
-        self._input.focus()
-        self._input.insert_text_at_cursor(event.character or "")
+
+    def on_descendant_focus(self) -> None:
+        """After Tab, Enter is again the key of what has the focus."""
+        self._typing = False
 
     def action_cancel(self) -> None:
         """Answer no."""
@@ -247,11 +261,15 @@ class Confirm(Vertical):
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
         self._note = ""
+        self.set_class(bool(event.value), "-typing")
         self._refresh_state()
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
+        self._submit()
+
+    def _submit(self) -> None:
         if not self.ready and self._armed and self._locked is None and not self._answered:
             self._note = "That is not the phrase."
             self._refresh_state()

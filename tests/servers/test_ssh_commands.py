@@ -112,6 +112,17 @@ async def test_many_commands_at_once_share_the_connection_and_its_session_limit(
         assert logged_connections(server) == 1
 
 
+async def test_commands_that_end_while_their_input_does_break_nothing(kit: SshKit) -> None:
+    """Paramiko may send the end of the input after the close of its channel; OpenSSH then hangs up."""
+    server = kit.sshd(MaxSessions="100")
+    async with kit.transport(a=kit.host(server)) as transport:
+        await transport.run("a", ["true"], timeout_s=LIMIT_S)
+        for _ in range(10):
+            runs = (transport.run("a", ["exit"], timeout_s=LIMIT_S, stdin=b"x") for _ in range(20))
+            assert {result.exit_status for result in await asyncio.gather(*runs)} == {0}
+        assert logged_connections(server) == 1
+
+
 async def test_a_key_that_may_run_no_command_is_named_so(kit: SshKit) -> None:
     server = kit.sshd(MaxSessions="0")
     async with kit.transport(a=kit.host(server)) as transport:

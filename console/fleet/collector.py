@@ -105,6 +105,7 @@ class FleetCollector:
                 self.budget,
                 self._clock,
                 query_limit_s=bouncer.query_timeout_s or defaults.query_timeout_s,
+                connect_limit_s=bouncer.connect_timeout_s or defaults.connect_timeout_s,
                 rng=self._rng,
                 first_wait_s=phase_s if count > _GENTLE_START else 0.0,
             )
@@ -118,6 +119,7 @@ class FleetCollector:
                     self.budget,
                     self._clock,
                     query_limit_s=node.query_timeout_s or defaults.query_timeout_s,
+                    connect_limit_s=node.connect_timeout_s or defaults.connect_timeout_s,
                     rng=self._rng,
                 )
             )

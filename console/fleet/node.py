@@ -23,6 +23,8 @@ S = TypeVar("S")
 _log = logging.getLogger(__name__)
 _CLOSE_LIMIT_S = 2.0
 _QUICK_RETRY_S = 0.25
+_PHASES_AT_MOST = 8
+"""Password, SSH through a few jump hosts, tunnel, login: each may take `connect_timeout_s`."""
 
 
 @dataclass(slots=True)
@@ -97,9 +99,11 @@ class NodeTask(ABC, Generic[S]):
         clock: Clock,
         *,
         rng: random.Random,
+        connect_limit_s: float,
         first_wait_s: float = 0.0,
     ) -> None:
         self.name = name
+        self._open_limit_s = connect_limit_s * _PHASES_AT_MOST
         self.beat = beat
         self.budget = budget
         self.clock = clock
@@ -142,7 +146,7 @@ class NodeTask(ABC, Generic[S]):
         session: S | None = None
         turns = 0
         try:
-            session = await self.open()
+            session = await self._opened()
             while True:
                 if await self._one_turn(session):
                     turns += 1
@@ -159,6 +163,17 @@ class NodeTask(ABC, Generic[S]):
         if turns:
             return self._rng.uniform(0.0, min(_QUICK_RETRY_S, self.budget.backoff_first_s))
         return self._backoff.next_s(self.status.phase)
+
+    async def _opened(self) -> S:
+        """Open a session. Each phase has its own limit below; this one is for all of them together."""
+        try:
+            async with asyncio.timeout(self._open_limit_s):
+                return await self.open()
+        except TimeoutError:
+            limit_s = self._open_limit_s
+            raise DeadlineError(
+                Phase.CONNECT, f"no session within {limit_s:g} s", limit_s=limit_s, where=self.name
+            ) from None
 
     async def _one_turn(self, session: S) -> bool:
         """Let the node answer once; False when it answered in full but not as it should."""

@@ -49,10 +49,19 @@ class PoolerTask(NodeTask[PoolerSession]):
         clock: Clock,
         *,
         query_limit_s: float,
+        connect_limit_s: float,
         rng: random.Random,
         first_wait_s: float = 0.0,
     ) -> None:
-        super().__init__(bouncer.name, beat, budget, clock, rng=rng, first_wait_s=first_wait_s)
+        super().__init__(
+            bouncer.name,
+            beat,
+            budget,
+            clock,
+            rng=rng,
+            connect_limit_s=connect_limit_s,
+            first_wait_s=first_wait_s,
+        )
         self.record = record
         self.watchers = 0
         self._source = source
@@ -117,9 +126,10 @@ class PostgresTask(NodeTask[PostgresReader]):
         clock: Clock,
         *,
         query_limit_s: float,
+        connect_limit_s: float,
         rng: random.Random,
     ) -> None:
-        super().__init__(node.name, beat, budget, clock, rng=rng)
+        super().__init__(node.name, beat, budget, clock, rng=rng, connect_limit_s=connect_limit_s)
         self.reading: PostgresReading | None = None
         self._node = node
         self._source = source

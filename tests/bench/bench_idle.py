@@ -117,9 +117,10 @@ def measure_console(inventory: Path) -> Usage:
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     environment.pop("NO_COLOR", None)
     drawn = 0
+    shows_fleet = False
 
     def drain() -> None:
-        nonlocal drawn
+        nonlocal drawn, shows_fleet
         while True:
             try:
                 chunk = os.read(master, 65536)
@@ -128,6 +129,7 @@ def measure_console(inventory: Path) -> Usage:
             if not chunk:
                 return
             drawn += len(chunk)
+            shows_fleet = shows_fleet or b"sim-0" in chunk
 
     process = subprocess.Popen(
         [sys.executable, "-m", "console.cli.main", "--fleet", str(inventory)],
@@ -144,6 +146,8 @@ def measure_console(inventory: Path) -> Usage:
     started_s = time.monotonic()
     try:
         usage = _watch(process)
+        if not shows_fleet:
+            raise RuntimeError("the console never showed the fleet")
         rate = drawn / 1024 / (time.monotonic() - started_s)
         return Usage(usage.cpu, usage.peak_mib, rate)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,6 +217,18 @@ def test_plain_lines_stand_alone() -> None:
     assert "postgres pg-2 replication lag: 1.2 s" in lines
     assert "postgres pg-1 phase: auth" in lines
     assert "bouncer edge-1 error" not in as_plain(FLEET, EVERYTHING)
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "status.md").read_text(encoding="utf-8")
+    example = json.loads(text[text.index("{\n") : text.index("\n}\n") + 3])
+    assert list(example) == list(read())
+    assert list(example["bouncers"][0]) == BOUNCER_KEYS
+    assert list(example["bouncers"][0]["pools"][0]) == POOL_KEYS
+    for key in (*BOUNCER_KEYS, *POOL_KEYS, *POSTGRES_KEYS):
+        assert f"`{key}`" in text
+    for state in PoolerState:
+        assert f"| `{state}` |" in text or state is PoolerState.CONNECTING
 
 
 def test_the_table_is_aligned_and_tells_what_is_wrong_below() -> None:

@@ -10,7 +10,7 @@ import pytest
 from console.errors import Phase
 from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
-from console.lab.secrets import ADMIN
+from console.lab.secrets import ADMIN, MONITOR
 from console.model.fleet import PoolerSnapshot, PoolerState, Stale, Unreachable
 from console.model.version import Version
 from tests.harness.faults import FaultProxy, stopped
@@ -205,3 +205,5 @@ async def test_clients_are_listed_while_someone_watches(
     assert seen.sample.clients is not None
     names = {client.application_name for client in seen.sample.clients.value}
     assert {"checkout", "pooldeck"} <= names
+    ours = {one.user for one in seen.sample.clients.value if one.application_name == "pooldeck"}
+    assert ours == {MONITOR}, "reading never needs more than the monitor role"

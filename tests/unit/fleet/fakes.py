@@ -211,13 +211,22 @@ def refused() -> NodeError:
     return NodeError(Phase.CONNECT, "connection refused", hint="is it running?")
 
 
-def inventory(*bouncers: str, postgres: tuple[str, ...] = (), query_timeout_s: float = 0.2) -> Inventory:
+def inventory(
+    *bouncers: str,
+    postgres: tuple[str, ...] = (),
+    query_timeout_s: float = 0.2,
+    connect_timeout_s: float = 5.0,
+) -> Inventory:
     """Return a fleet of the names given."""
     return Inventory.model_validate(
         {
             "fleet": "test",
             "environment": "development",
-            "defaults": {"query_timeout_s": query_timeout_s, "monitor_user": "monitor"},
+            "defaults": {
+                "query_timeout_s": query_timeout_s,
+                "connect_timeout_s": connect_timeout_s,
+                "monitor_user": "monitor",
+            },
             "bouncers": [
                 {"name": name, "tcp": f"127.0.0.1:{6432 + number}"} for number, name in enumerate(bouncers)
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -72,10 +73,11 @@ async def watching(
     poolers: dict[str, FakePooler],
     nodes: dict[str, FakeNode] | None = None,
     budget: PollBudget = QUICK,
+    connect_timeout_s: float = 5.0,
 ) -> AsyncIterator[Watched]:
     store = FleetStore()
     collector = FleetCollector(
-        inventory(*poolers, postgres=tuple(nodes or ())),
+        inventory(*poolers, postgres=tuple(nodes or ()), connect_timeout_s=connect_timeout_s),
         FakeSource(poolers),
         FakePostgresSource(nodes),
         store,
@@ -195,6 +197,31 @@ async def test_a_missed_answer_is_stale_then_ends_the_session() -> None:
         assert pooler.open_sessions == 1, "still within the question's limit"
         await watched.until_pooler("a", lambda _: pooler.open_sessions == 0)
         pooler.hang, pooler.hang_connect = set(), False
+
+
+async def test_connecting_has_an_end_even_if_nothing_below_sets_one() -> None:
+    async with watching({"stuck": FakePooler(hang_connect=True)}, connect_timeout_s=0.01) as watched:
+        seen = await watched.until_pooler("stuck", lambda one: isinstance(one.freshness, Unreachable))
+    assert isinstance(seen.freshness, Unreachable)
+    assert seen.freshness.phase is Phase.CONNECT
+    assert "no session within 0.08 s" in seen.freshness.error
+
+
+async def test_a_fleet_s_ticks_are_spread_over_the_second() -> None:
+    names = [f"p{number}" for number in range(100)]
+    poolers = {name: FakePooler() for name in names}
+    source, nodes = FakeSource(poolers), FakePostgresSource()
+    collector = FleetCollector(inventory(*names), source, nodes, FleetStore(), SystemClock())
+    waits = [collector._task(name).beat.next_s(0.0) for name in names]
+    in_one_instant = max(sum(abs(one - other) < 0.01 for other in waits) for one in waits)
+    assert in_one_instant <= 10
+
+
+async def test_garbage_is_looked_for_less_often_only_while_collecting() -> None:
+    before = gc.get_threshold()
+    async with watching({"a": FakePooler()}):
+        assert gc.get_threshold()[0] > before[0]
+    assert gc.get_threshold() == before
 
 
 async def test_an_answer_that_cannot_be_read_leaves_the_row_with_phase_parse_and_the_session_open() -> None:

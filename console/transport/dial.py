@@ -55,16 +55,19 @@ class _LoopEvent(threading.Event):
         await self._seen.wait()
 
 
-async def open_link(hop: Hop, via: Link | None, workers: Workers, limit_s: float, progress: Progress) -> Link:
-    """Reach `hop`, through `via` when given, and log in.
+async def open_link(
+    hops: tuple[Hop, ...], via: Link | None, workers: Workers, limit_s: float, progress: Progress
+) -> Link:
+    """Reach the last of `hops`, through `via` (the hop before it) when there is one, and log in.
 
     `limit_s` bounds the agent's answers and the jump host's dialling; the whole is bounded by the caller.
 
     Raises:
         NodeError: phase `ssh`.
     """
+    hop = hops[-1]
     progress.stage = "reading known_hosts"
-    known = await workers.run(KnownHosts.load, hop)
+    known = await workers.run(KnownHosts.load, hop, hops[:-1])
     if via is None:
         sock = await _connect(hop, workers, limit_s, progress)
     else:

@@ -66,8 +66,10 @@ def key_label(key_type: str) -> str:
 class KnownHosts:
     """The keys known for one hop."""
 
-    def __init__(self, hop: Hop, entries: Sequence[Entry]) -> None:
+    def __init__(self, hop: Hop, entries: Sequence[Entry], jumps: Sequence[Hop] = ()) -> None:
+        """`jumps` are the hops on the way, for the command that accepts a key."""
         self._hop = hop
+        self._jumps = jumps
         named = [entry for entry in entries if entry.matches(self.name)]
         if hop.host_key_alias is None and all(entry.marker for entry in named):
             # OpenSSH, too, takes a key known for the bare host when the port is not the usual one.
@@ -75,13 +77,13 @@ class KnownHosts:
         self._entries = named
 
     @classmethod
-    def load(cls, hop: Hop) -> KnownHosts:
+    def load(cls, hop: Hop, jumps: Sequence[Hop] = ()) -> KnownHosts:
         """Read the hop's files; one that does not exist holds nothing.
 
         Raises:
             NodeError: phase `ssh`, when a file is there but cannot be read.
         """
-        return cls(hop, [entry for path in hop.known_hosts_files for entry in _read(path)])
+        return cls(hop, [entry for path in hop.known_hosts_files for entry in _read(path)], jumps)
 
     @property
     def name(self) -> str:
@@ -151,10 +153,17 @@ class KnownHosts:
             words += ["-o", f"UserKnownHostsFile={hop.known_hosts_files[0]}"]
         if hop.host_key_alias:
             words += ["-o", f"HostKeyAlias={hop.host_key_alias}"]
+        if self._jumps:
+            words += ["-J", ",".join(_jump(one) for one in self._jumps)]
         return shlex.join([*words, "-p", str(hop.port), f"{hop.user}@{hop.hostname}"])
 
     def _error(self, message: str, hint: str) -> NodeError:
         return NodeError(Phase.SSH, message, where=f"{self._hop.name} ({self._hop.address})", hint=hint)
+
+
+def _jump(hop: Hop) -> str:
+    host = f"[{hop.hostname}]" if ":" in hop.hostname else hop.hostname
+    return f"{hop.user}@{host}:{hop.port}"
 
 
 def _show(key_type: str, blob: bytes) -> str:

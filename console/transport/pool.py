@@ -143,7 +143,7 @@ class Connection:
         try:
             async with asyncio.timeout_at(ends_s) as self._timeout:
                 via = await self._jump(progress, limit_s)
-                return await open_link(self.hop, via, self._workers, limit_s, progress)
+                return await open_link(self.hops, via, self._workers, limit_s, progress)
         except TimeoutError:
             limit_s = attempt.limit_s if attempt is not None else limit_s
             raise DeadlineError(

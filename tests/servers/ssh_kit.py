@@ -43,7 +43,7 @@ class SshKit:
 
     def sshd(self, name: str = "host", **settings: str) -> SshServer:
         """Start an sshd whose key is known."""
-        server = self.make_sshd(name, **settings)
+        server = self.make_sshd(name, port=None, start=True, **settings)
         self.know(server)
         return server
 

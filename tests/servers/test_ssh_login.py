@@ -283,6 +283,15 @@ async def test_a_chain_of_jump_hosts_is_followed_and_shared(kit: SshKit) -> None
     assert (logged_connections(bastion), logged_connections(inner)) == (1, 1)
 
 
+async def test_the_command_for_a_host_behind_a_jump_goes_through_it(kit: SshKit) -> None:
+    bastion, inner = kit.sshd("bastion"), kit.make_sshd("inner")
+    hosts = {"bastion": kit.host(bastion), "inner": kit.host(inner, proxy_jump="bastion")}
+    async with kit.transport(**hosts) as transport:
+        with pytest.raises(NodeError, match="is not known") as caught:
+            await transport.run("inner", ["true"], timeout_s=LIMIT_S)
+    assert f" -J {bastion.user}@127.0.0.1:{bastion.port} -p {inner.port} " in str(caught.value.hint)
+
+
 async def test_proxy_jump_of_the_configuration_file_with_users_and_ports(kit: SshKit) -> None:
     bastion, inner = kit.sshd("bastion"), kit.sshd("inner")
     kit.config_file.write_text(

@@ -224,16 +224,23 @@ class Confirm(Vertical):
             self._input.action_delete_left()
         elif event.key == "enter" and self._typing and self._cancel.has_focus:
             self._submit()
-        elif event.is_printable and event.key != "space":
-            self._input.insert_text_at_cursor(event.character or "")
+        elif event.is_printable and (self._typing or event.key != "space"):
             self._typing = True
+            self._input.insert_text_at_cursor(event.character or "")
         else:
             return
         event.stop()
 
     def on_descendant_focus(self) -> None:
-        """After Tab, Enter is again the key of what has the focus."""
+        """After Tab, Enter is again the key of what has the focus, and the focus is shown again."""
         self._typing = False
+        self.remove_class("-typing")
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Refuse a paste that the phrase's field did not get, too."""
+        if self._phrase is not None:
+            event.stop()
+            self.post_message(_PhraseInput.PasteRefused())
 
     def action_cancel(self) -> None:
         """Answer no."""
@@ -261,7 +268,7 @@ class Confirm(Vertical):
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
         self._note = ""
-        self.set_class(bool(event.value), "-typing")
+        self.set_class(bool(event.value) and self._typing, "-typing")
         self._refresh_state()
 
     @on(Input.Submitted)

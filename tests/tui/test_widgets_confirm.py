@@ -84,6 +84,32 @@ async def test_pasting_the_phrase_is_refused() -> None:
         assert any("Pasting is refused" in line for line in screen_text(app))
 
 
+async def test_a_phrase_of_two_words_can_be_typed_without_moving_the_focus() -> None:
+    app = PartApp(Confirm("KILL edge-1a", "cuts 12 clients", phrase="edge-1a 12"))
+    async with app.run_test() as pilot:
+        await pilot.press("space", *"edge-1a", "space", *"12", "enter")
+        await pilot.pause()
+        assert [message.phrase for message in app.of(Confirm.Confirmed)] == ["edge-1a 12"]
+
+
+async def test_after_the_phrase_enter_on_a_cancel_that_was_gone_back_to_cancels() -> None:
+    app = PartApp(Confirm("KILL edge-1a", "cuts 12 clients", phrase="yes"))
+    async with app.run_test() as pilot:
+        await pilot.press(*"yes", "tab", "shift+tab", "enter")
+        await pilot.pause()
+        assert [type(message) for message in app.seen] == [Confirm.Cancelled]
+
+
+async def test_pasting_is_refused_while_cancel_has_the_focus_too() -> None:
+    app = PartApp(Confirm("PAUSE edge-1a", "body", phrase="edge-1a"))
+    async with app.run_test() as pilot:
+        app.post_message(events.Paste("edge-1a"))
+        await pilot.pause()
+        await pilot.pause()
+        assert app.query_one(Input).value == ""
+        assert any("Pasting is refused" in line for line in screen_text(app))
+
+
 async def test_ok_is_not_armed_before_its_delay() -> None:
     app = PartApp(Confirm("KILL edge-1a", "cuts 12 clients", phrase="yes", arm_after_s=60))
     async with app.run_test() as pilot:

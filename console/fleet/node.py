@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from console.clock import Clock
-from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase, PooldeckError
+from console.errors import AdminError, DeadlineError, NodeError, Phase, PooldeckError
 from console.fleet.polling import Backoff, Beat, PollBudget
 from console.model.fleet import Connecting, Fresh, Freshness, Stale, Unreachable
 
@@ -179,8 +179,6 @@ class NodeTask(ABC, Generic[S]):
         """Let the node answer once; False when it answered in full but not as it should."""
         try:
             await self.turn(session)
-        except (DeadlineError, LostConnection):
-            raise
         except (AdminError, NodeError) as error:
             if isinstance(error, NodeError) and error.phase is not Phase.PARSE:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 from collections.abc import AsyncIterator, Callable
@@ -155,6 +156,48 @@ async def test_a_killed_pooler_is_unreachable_with_its_phase_and_its_last_number
     assert poolers["a"].open_sessions == 0
 
 
+async def test_ticks_without_an_answer_are_gaps_while_they_last() -> None:
+    pooler = FakePooler()
+    async with watching({"a": pooler}) as watched:
+        await watched.until_pooler("a", fresh)
+        pooler.errors, pooler.connect_error = {"POOLS": lost()}, refused()
+        await watched.until_pooler("a", lambda one: one.waiting_trend[-2:] == (None, None))
+
+
+async def test_a_lost_session_is_made_anew_at_once_and_only_then_with_patience() -> None:
+    pooler = FakePooler()
+    patient = dataclasses.replace(QUICK, backoff_first_s=3600.0, backoff_limit_s=3600.0)
+    async with watching({"a": pooler}, budget=patient) as watched:
+        await watched.until_pooler("a", fresh)
+        pooler.errors = {"POOLS": lost()}
+        await watched.until_pooler("a", lambda one: isinstance(one.freshness, Stale))
+        pooler.errors = {}
+        await watched.until_pooler("a", fresh)
+        pooler.errors, pooler.connect_error = {"POOLS": lost()}, refused()
+        gone = await watched.until_pooler("a", lambda one: isinstance(one.freshness, Unreachable))
+    assert isinstance(gone.freshness, Unreachable)
+    assert gone.freshness.retry_in_s is not None
+    assert gone.freshness.retry_in_s > 1000
+
+
+async def test_counters_of_another_process_are_never_compared_with_the_old_ones() -> None:
+    pooler = FakePooler()
+    async with watching({"a": pooler}) as watched:
+        await watched.until_pooler("a", lambda one: bool(one.rates))
+        pooler.errors = {"POOLS": lost()}
+        await watched.until_pooler("a", lambda one: not fresh(one))
+        pooler.errors, pooler.xacts = {}, 10**12
+        start = watched.store.generation
+        seen: list[PoolerSnapshot] = []
+        watched.store.subscribe(lambda fleet: seen.append(fleet.by_name["a"]))
+        await watched.until(
+            lambda fleet: (
+                fleet.generation > start and fresh(fleet.by_name["a"]) and bool(fleet.by_name["a"].rates)
+            )
+        )
+    assert max(rate.xact_per_s for one in seen for rate in (one.rates or {}).values()) < 1e6
+
+
 async def test_a_pooler_that_never_answered_has_no_age() -> None:
     async with watching({"a": FakePooler(connect_error=refused())}) as watched:
         gone = await watched.until_pooler("a", lambda one: isinstance(one.freshness, Unreachable))
@@ -230,6 +273,9 @@ async def test_an_answer_that_cannot_be_read_leaves_the_row_with_phase_parse_and
         await watched.until_pooler("a", fresh)
         pooler.tables["POOLS"] = ResultTable(("surprise",), (("1",),))
         odd = await watched.until_pooler("a", lambda one: isinstance(one.freshness, Stale))
+        for _ in range(5):
+            again = (await watched.store.next_after(watched.store.generation, LIMIT_S)).by_name["a"]
+            assert isinstance(again.freshness, Stale), "it answers, so it is not unreachable"
         never = await watched.until_pooler("never", lambda one: isinstance(one.freshness, Unreachable))
         del pooler.tables["POOLS"]
         await watched.until_pooler("a", fresh)

@@ -113,7 +113,31 @@ async def test_a_pooler_that_answers_is_fresh_with_rates_and_trends() -> None:
     assert seen.rates["app"].xact_per_s > 0
     assert seen.waiting_trend[-1] == 4
     assert watched.collector.history("a").trend("servers_active", 1) == (2,)
+    assert watched.collector.history("a").trend("clients_active", 1) == (3,), "without ourselves"
     assert watched.collector.history("a").pool_trend(("app", "web"), "cl_waiting", 1) == (4,)
+
+
+async def test_rates_stay_until_the_next_ones_are_known() -> None:
+    slow = dataclasses.replace(QUICK, stats_s=3600.0)
+    async with watching({"a": FakePooler()}, budget=slow) as watched:
+        known = await watched.until_pooler("a", lambda one: bool(one.rates))
+        for _ in range(5):
+            later = (await watched.store.next_after(watched.store.generation, LIMIT_S)).by_name["a"]
+            assert later.rates is known.rates
+
+
+async def test_what_someone_asks_for_does_not_wait_for_the_next_tick() -> None:
+    pooler = FakePooler()
+    async with watching({"a": pooler}, budget=dataclasses.replace(QUICK, tick_s=3600.0)) as watched:
+        async with asyncio.timeout(LIMIT_S):
+            while "USERS" not in pooler.asked:
+                await asyncio.sleep(0.001)
+            with watched.collector.watch_clients("a"):
+                while "CLIENTS" not in pooler.asked:
+                    await asyncio.sleep(0.001)
+            watched.collector.reread("a")
+            while pooler.asked.count("USERS") < 2:
+                await asyncio.sleep(0.001)
 
 
 async def test_snapshots_are_numbered_and_one_a_tick_whatever_the_number_of_poolers() -> None:

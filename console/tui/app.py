@@ -114,6 +114,7 @@ class PooldeckApp(App[int]):
         self._disconnect: Callable[[], None] = lambda: None
         self._lifetime: asyncio.Task[None] | None = None
         self._end = asyncio.Event()
+        self._not_reading = False
         self.views = navigation.Views()
         for own in THEMES:
             self.register_theme(own)
@@ -142,7 +143,10 @@ class PooldeckApp(App[int]):
                     await stack.enter_async_context(self._collector)
                 await self._end.wait()
         except PooldeckError as error:
+            _log.error("nothing is read any more: %s", error)
+            self._not_reading = True
             self.complain(error)
+            self._tick()
 
     async def on_unmount(self) -> None:
         """Stop watching, let every run undo what it must, and close."""
@@ -171,6 +175,8 @@ class PooldeckApp(App[int]):
         running = sum(not run.done for run in self.service.runs) if self.service else 0
         if running:
             cells.append(Cell(f"{running} RUNNING (o)", Tone.WARN))
+        if self._not_reading:
+            return (*cells, Cell("NOT READING (l tells why)", Tone.BAD))
         if self.snapshot is None:
             return (*cells, Cell("waiting for answers", Tone.INFO))
         age = self.clock.monotonic_s() - self.snapshot.monotonic_s

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
 
 from console.errors import UsageError
 from console.tui import commands
@@ -36,7 +37,8 @@ class _Entries(Provider):
     async def discover(self) -> Hits:
         """Everything, before anything is typed."""
         for title, help_, call in self.entries():
-            yield DiscoveryHit(title, call, help=help_)
+            # As content: a name may hold what markup would take for a style.
+            yield DiscoveryHit(Content(title), call, text=title, help=help_)
 
     async def search(self, query: str) -> Hits:
         """What matches, best first."""

@@ -47,7 +47,9 @@ class Line(Static):
         """Show `cells` side by side."""
         if self._shown != (shown := tuple(cells)):
             self._shown = shown
-            self.update(content(shown, separator=separator, ascii_only=self._ascii_only))
+            # A line as wide as its text has to be laid out anew; the others keep their place.
+            text = content(shown, separator=separator, ascii_only=self._ascii_only)
+            self.update(text, layout=self.id == "freshness")
 
     @property
     def text(self) -> str:

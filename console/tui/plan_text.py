@@ -75,8 +75,9 @@ def _meaning(item: TargetPlan) -> Section:
 
 def _pool(pool: PoolImpact) -> str:
     mode = pool.pool_mode or numbers.NOT_AVAILABLE
+    noun = "client" if pool.clients == 1 else "clients"
     return (
-        f"{mode}: {numbers.count(pool.clients)} clients, {numbers.count(pool.waiting)} waiting, "
+        f"{mode}: {numbers.count(pool.clients)} {noun}, {numbers.count(pool.waiting)} waiting, "
         f"{numbers.count(pool.servers_active)} of {numbers.count(pool.servers)} servers held"
     )
 

@@ -94,7 +94,10 @@ class ViewColumn(Generic[R]):
     def cell_of(self, row: R) -> Cell:
         """Return what the table shows for `row`."""
         if self.trend is not None:
-            return Cell("", self._faded(row, Tone.INFO), self.trend(row))
+            last = self.value(row)
+            busy = isinstance(last, int | float) and last > 0
+            tone = self.tone(float(last)) if busy and self.tone and last is not None else Tone.DIM
+            return Cell("", self._faded(row, tone), self.trend(row))
         if self.cell is not None:
             return self.cell(row)
         value = self.value(row)

@@ -51,13 +51,19 @@ def _number(
 
 
 def _trend(
-    key: str, title: str, read: Callable[[PoolerSnapshot], Trend], help_: str
+    key: str,
+    title: str,
+    read: Callable[[PoolerSnapshot], Trend],
+    help_: str,
+    tone: Callable[[float], Tone] | None = None,
 ) -> ViewColumn[BouncerRow]:
     def last(row: BouncerRow) -> float | None:
         values = read(row.pooler)
         return values[-1] if values else None
 
-    return ViewColumn(key, title, 12, Kind.TREND, last, help_, trend=lambda row: read(row.pooler), dims=_old)
+    return ViewColumn(
+        key, title, 12, Kind.TREND, last, help_, trend=lambda row: read(row.pooler), dims=_old, tone=tone
+    )
 
 
 def _name_cell(row: BouncerRow) -> Cell:
@@ -194,6 +200,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "wait trend",
         lambda pooler: pooler.waiting_trend,
         "Waiting clients, one step a tick, newest on the right; a gap where nothing was read.",
+        waiting_tone,
     ),
     _trend(
         "xact_trend",

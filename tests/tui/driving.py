@@ -40,8 +40,7 @@ def inventory_of(picture: FleetSnapshot) -> Inventory:
             for pooler in picture.poolers
         ),
         postgres=tuple(
-            PostgresNode(name=node.name, role=node.role, tcp=node.address)  # type: ignore[arg-type]
-            for node in picture.postgres
+            PostgresNode(name=node.name, role=node.role, tcp=node.address) for node in picture.postgres
         ),
     )
 

@@ -81,8 +81,12 @@ class DeckScreen(Screen[None]):
 
     # -- snapshots ----------------------------------------------------------------------------
 
+    is_built = False
+    """True once the widgets of `compose` are there: the clock may tick before."""
+
     def on_mount(self) -> None:
         """Follow the app's snapshot."""
+        self.is_built = True
         self.watch(self.app, "snapshot", self._snapshot_changed, init=False)
         self.refresh_now()
 
@@ -106,7 +110,7 @@ class DeckScreen(Screen[None]):
 
     def refresh_now(self) -> None:
         """Show the app's snapshot and freshness."""
-        if not self.is_mounted:
+        if not self.is_built:
             return
         snapshot = self.deck.snapshot
         if snapshot is not None:
@@ -115,7 +119,8 @@ class DeckScreen(Screen[None]):
 
     def tick(self) -> None:
         """Refresh what depends on the time alone."""
-        self.query_one(TopLine).show(self.place, self.deck.freshness())
+        if self.is_built:
+            self.query_one(TopLine).show(self.place, self.deck.freshness())
 
     def say(self, cell: Cell) -> None:
         """Show a line above the footer."""

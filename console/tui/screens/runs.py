@@ -122,7 +122,8 @@ class RunsScreen(DeckScreen):
     def tick(self) -> None:
         """Refresh the list with the clock: runs end without a snapshot."""
         super().tick()
-        self._list()
+        if self.is_built:
+            self._list()
 
     @work(exclusive=True, group="runs")
     async def _list(self) -> None:

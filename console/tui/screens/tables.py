@@ -106,7 +106,12 @@ class TableScreen(DeckScreen):
         if not self.panel.is_filtered:
             key = message.key
             place = "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
-            self.notify(f"{place} is gone; the cursor is on its neighbour", severity="warning", timeout=4)
+            self.notify(
+                f"{place} is gone; the cursor is on its neighbour",
+                severity="warning",
+                timeout=4,
+                markup=False,
+            )
 
     # -- filter -------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class TextScreen(DeckScreen):
     def refresh_now(self) -> None:
         """Show the newest state; a text that did not change is not drawn again."""
         super().refresh_now()
-        if not self.is_mounted:
+        if not self.is_built:
             return
         sections = tuple(self.sections(self.deck.snapshot))
         if sections != self._shown:

@@ -82,6 +82,13 @@ class FakePooler:
     asked: list[str] = field(default_factory=list)
     sessions: int = 0
     open_sessions: int = 0
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_asked(self, what: str, times: int = 1) -> None:
+        """Return when `what` was asked so often since the start."""
+        while self.asked.count(what) < times:
+            self.was_asked.clear()
+            await self.was_asked.wait()
 
     def answer(self, what: str) -> ResultTable:
         """Return what PgBouncer would answer to SHOW `what`."""
@@ -135,6 +142,7 @@ class FakeReader:
     async def show(self, what: str, /, *, timeout_s: float) -> ResultTable:
         assert not self.closed, "asked on a closed session"
         self.pooler.asked.append(what)
+        self.pooler.was_asked.set()
         await asyncio.sleep(0)
         if what in self.pooler.hang:
             await asyncio.sleep(timeout_s)

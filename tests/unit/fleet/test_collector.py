@@ -130,14 +130,11 @@ async def test_what_someone_asks_for_does_not_wait_for_the_next_tick() -> None:
     pooler = FakePooler()
     async with watching({"a": pooler}, budget=dataclasses.replace(QUICK, tick_s=3600.0)) as watched:
         async with asyncio.timeout(LIMIT_S):
-            while "USERS" not in pooler.asked:
-                await asyncio.sleep(0.001)
+            await pooler.until_asked("USERS")
             with watched.collector.watch_clients("a"):
-                while "CLIENTS" not in pooler.asked:
-                    await asyncio.sleep(0.001)
+                await pooler.until_asked("CLIENTS")
             watched.collector.reread("a")
-            while pooler.asked.count("USERS") < 2:
-                await asyncio.sleep(0.001)
+            await pooler.until_asked("USERS", times=2)
 
 
 async def test_snapshots_are_numbered_and_one_a_tick_whatever_the_number_of_poolers() -> None:

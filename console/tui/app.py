@@ -350,10 +350,15 @@ class PooldeckApp(App[int]):
             selector = ",".join(chosen)
         self.push_screen(PlanScreen(op, selector))
 
+    def action_command_palette(self) -> None:
+        """Open the palette of every command."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(placeholder="Find a command"))
+
     def action_actions(self) -> None:
         """Offer the operations for the chosen rows."""
         if self.service is not None:
-            self.push_screen(CommandPalette(providers=[OperationProvider], placeholder="Plan an operation…"))
+            self.push_screen(CommandPalette(providers=[OperationProvider], placeholder="Plan an operation"))
 
     def get_key_display(self, binding: Binding) -> str:
         """Write a key for the footer."""

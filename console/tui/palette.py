@@ -88,7 +88,7 @@ class OperationProvider(_Entries):
             selector = ",".join(screen.selectors(verb.name))
             if not selector:
                 return
-            title = f"{verb.title} {selector} …"
+            title = f"{verb.title} {selector} ..."
             yield title, f"{verb.summary}{refused}", partial(self._plan, verb.name, selector)
 
     def _plan(self, op: str, selector: str) -> None:

@@ -301,7 +301,13 @@ async def test_ascii_draws_nothing_else() -> None:
     app = recorded_app(ascii_only=True)
     async with app.run_test(size=(200, 60)) as pilot:
         await started(pilot)
-        for press in ((), ("d",), ("escape", "question_mark"), ("escape", "colon", "p")):
+        for press in (
+            (),
+            ("d",),
+            ("escape", "question_mark"),
+            ("escape", "colon", "p"),
+            ("escape", "ctrl+p"),
+        ):
             await pilot.press(*press)
             await pilot.pause()
             odd = {character for character in text_of(app) if not character.isascii()}

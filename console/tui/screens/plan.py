@@ -65,7 +65,7 @@ class PlanScreen(DeckScreen):
     def body(self) -> Iterable[Widget]:
         """A word while the plan is made; then the plan."""
         with Vertical(id="plan-body"):
-            yield Static(f"Making the plan: {self._op} {self._selector} …", id="planning", markup=False)
+            yield Static(f"Making the plan: {self._op} {self._selector}", id="planning", markup=False)
 
     def on_mount(self) -> None:
         """Start planning."""

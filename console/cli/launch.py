@@ -69,7 +69,9 @@ async def _console(options: Globals) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             # A closed terminal or a shutdown leaves by the same door as `q`: runs undo, tunnels close.
             loop.add_signal_handler(number, app.exit, ExitCode.INTERRUPTED)
-        return await app.run_async() or 0
+        code = await app.run_async()
+        # None after a crash of the app, which has its own return code then.
+        return (app.return_code or 0) if code is None else code
 
 
 def _log_buffer() -> LogBuffer:

@@ -67,7 +67,7 @@ class PoolerRecord:
             self._stats = sample.stats
 
     def _set_rates(self, rates: Mapping[str, DatabaseRates] | None) -> None:
-        merged = merged_rates(rates.values()) if rates else None
+        merged = None if rates is None else merged_rates(rates.values())
         self.rates = rates
         self._rate_totals = (*total_per_s(rates), merged.mean_query_time_us if merged is not None else None)
 

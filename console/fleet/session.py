@@ -171,7 +171,7 @@ class PoolerSession:
         if self._settings_due.now(now_s):
             asked = True
             self._config = await self._settings("CONFIG", self._dialect.parse_config, self._config)
-            self._users = await self._settings("USERS", self._dialect.parse_users, self._users)
+            self._users = await self._settings("USERS", self._parse_users, self._users)
             self._settings_due.done(now_s)
         asked = await self._ask_clients(sample, clients) or asked
         if not asked:
@@ -186,6 +186,9 @@ class PoolerSession:
             unread=dict(self._unread) if self._unread else NOTHING_MISSING,
             answer_us=self._answer_us,
         )
+
+    def _parse_users(self, table: ResultTable) -> tuple[User, ...]:
+        return self._dialect.parse_users(table, self._version)
 
     async def _ask_version(self) -> None:
         version = self._memo.parse("VERSION", await self._ask("VERSION"), self._dialect.parse_version)

@@ -72,14 +72,15 @@ def _state_without_show_state(pools: tuple[Pool, ...]) -> PoolerState:
     return PoolerState.REACHABLE
 
 
-def merged_rates(rates: Iterable[DatabaseRates]) -> DatabaseRates | None:
-    """Add the rates of several databases up; means are weighted by what ran. None for no rates at all."""
+def merged_rates(rates: Iterable[DatabaseRates]) -> DatabaseRates:
+    """Add the rates of several databases up; means are weighted by what ran.
+
+    No database at all means that nothing ran: the sums are 0.0 and the means None.
+    """
     listed = list(rates)
-    if not listed:
-        return None
     return DatabaseRates(
         database="",
-        interval_s=max(rate.interval_s for rate in listed),
+        interval_s=max((rate.interval_s for rate in listed), default=0.0),
         xact_per_s=sum(rate.xact_per_s for rate in listed),
         query_per_s=sum(rate.query_per_s for rate in listed),
         received_bytes_per_s=sum(rate.received_bytes_per_s for rate in listed),

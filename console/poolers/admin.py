@@ -22,11 +22,11 @@ from console.clock import Clock, SystemClock
 from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase
 from console.model.table import ResultTable
 from console.poolers.failures import VERIFY_FAILED, login_deadline, login_failure, not_a_pooler
-from console.poolers.resolve import addresses
 from console.poolers.results import RowLoader
 from console.poolers.tls_reason import refused_because
 from console.poolers.wire import Link, LoginProgress, log_in, message_of, sqlstate_of
 from console.transport.base import Endpoint
+from console.transport.resolve import addresses
 
 ADMIN_DATABASE: Final = "pgbouncer"
 APPLICATION_NAME: Final = "pooldeck"

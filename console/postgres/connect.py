@@ -21,6 +21,7 @@ from console.postgres.failures import connect_failure, query_failure
 from console.postgres.queries import BACKENDS, NODE, reading_from
 from console.postgres.tls import TlsArgument, tls_argument, wants_tls
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
+from console.transport.resolve import addresses
 
 _CLOSE_LIMIT_S = 1.0
 _FAILURES = (
@@ -118,8 +119,10 @@ class PostgresConnector:
         )
         endpoint = await self._transport.endpoint(route_of(node), timeout_s=limit_s)
         try:
-            tls = await asyncio.to_thread(tls_argument, node, endpoint.host if endpoint.hostaddr else None)
-            connection = await self._connect(node, user, password, endpoint, tls, limit_s)
+            async with asyncio.timeout(limit_s):
+                dialled = await _dialled(endpoint, name)
+            tls = await asyncio.to_thread(tls_argument, node, endpoint.host)
+            connection = await self._connect(node, user, password, dialled, endpoint.port, tls, limit_s)
         except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
         else:
@@ -134,14 +137,15 @@ class PostgresConnector:
         node: PostgresNode,
         user: str,
         password: SecretStr | None,
-        endpoint: Endpoint,
+        hosts: list[str],
+        port: int,
         tls: TlsArgument,
         limit_s: float,
     ) -> asyncpg.Connection[asyncpg.Record]:
         query_limit_s = node.query_timeout_s or self._query_limit_s
         return await asyncpg.connect(
-            host=endpoint.hostaddr or endpoint.host,
-            port=endpoint.port,
+            host=hosts,
+            port=port,
             user=user,
             # "" and not None: asyncpg would go and look in $PGPASSWORD and ~/.pgpass by itself.
             password=password.get_secret_value() if password is not None else "",
@@ -159,6 +163,15 @@ class PostgresConnector:
                 "statement_timeout": str(round(query_limit_s * 1000)),
             },
         )
+
+
+async def _dialled(endpoint: Endpoint, where: str) -> list[str]:
+    """Return what to dial: a socket's directory, or addresses, so that no driver looks a name up."""
+    if endpoint.hostaddr is not None:
+        return [endpoint.hostaddr]
+    if endpoint.host.startswith("/"):
+        return [endpoint.host]
+    return list(await addresses(endpoint.host, where=where))
 
 
 def route_of(node: PostgresNode) -> Route:

@@ -19,7 +19,7 @@ def wants_tls(node: PostgresNode) -> bool:
 class _NamedContext(ssl.SSLContext):
     """Verifies a fixed name, whatever address is dialled: what libpq does with `host` beside `hostaddr`."""
 
-    verified_name: str | None = None
+    verified_name = ""
 
     def wrap_bio(
         self,
@@ -30,18 +30,19 @@ class _NamedContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """See `ssl.SSLContext.wrap_bio`; asyncio calls it with the name it dialled."""
-        name = self.verified_name or server_hostname
-        return super().wrap_bio(incoming, outgoing, server_side, name, session)
+        return super().wrap_bio(
+            incoming, outgoing, server_side, self.verified_name or server_hostname, session
+        )
 
 
-def tls_argument(node: PostgresNode, verified_name: str | None) -> TlsArgument:
+def tls_argument(node: PostgresNode, verified_name: str) -> TlsArgument:
     """Return asyncpg's `ssl` argument.
 
     As in libpq, `require` with a root certificate verifies it, and None means `prefer`.
 
     Args:
         node: with its TLS keys.
-        verified_name: the name the certificate must carry for `verify-full`; None: the address dialled.
+        verified_name: the name the certificate must carry for `verify-full`.
 
     Raises:
         NodeError: phase `tls`; a certificate file cannot be read.

@@ -12,7 +12,7 @@ import pytest
 
 from console.errors import NodeError, Phase
 from console.poolers.admin import AdminReader, Login
-from console.poolers.resolve import addresses, is_address
+from console.transport.resolve import addresses, is_address
 from console.transport.base import Endpoint
 
 

@@ -1,8 +1,8 @@
 """Turns a host name into addresses without blocking the event loop, and without delaying an exit.
 
-libpq would look names up itself, blocking. Each look-up here runs in its own daemon thread: a name
-server that hangs holds up nothing but its own look-up, not even the end of the program (executors wait
-for their threads). Look-ups of one name share one thread, so hung ones do not pile up.
+libpq would look names up itself, blocking, and asyncio in threads that an exit waits for. Each look-up
+here runs in its own daemon thread: a name server that hangs holds up nothing but its own look-up, not even
+the end of the program. Look-ups of one name share one thread, so hung ones do not pile up.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def addresses(host: str, *, where: str) -> tuple[str, ...]:
             Phase.CONNECT,
             f'the name "{host}" cannot be resolved: {failure.strerror or failure}',
             where=where,
-            hint="check `tcp` of this bouncer and this machine's name servers",
+            hint="check the `tcp` of this node and this machine's name servers",
         ) from None
 
 

@@ -178,7 +178,8 @@ class CommandLine(Vertical):
         self.add_class("-open")
         self._put(text, len(text))
         self._show_completions()
-        self._line.focus()
+        # At once, not when the app gets round to it: the next key may be here already.
+        self.screen.set_focus(self._line)
 
     def close(self) -> None:
         """Hide the line and give the focus back to where it was; says nothing."""

@@ -32,6 +32,7 @@ from console.tui.bridge import SnapshotArrived, SnapshotSource
 from console.tui.help import help_sections
 from console.tui.log_buffer import LogBuffer
 from console.tui.palette import CommandProvider, OperationProvider
+from console.tui.screens.base import DeckScreen
 from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.plan import PlanScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
@@ -56,7 +57,8 @@ class PooldeckApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help", key_display="?", id="deck.help"),
-        Binding("colon", "command", "Command", key_display=":", id="deck.command"),
+        # First of all, so that what follows it in one burst of a slow line is typed into it.
+        Binding("colon", "command", "Command", key_display=":", priority=True, id="deck.command"),
         Binding("P", "plan('pause')", "Pause", show=False, id="deck.pause"),
         Binding("R", "plan('resume')", "Resume", show=False, id="deck.resume"),
         Binding("L", "plan('reload')", "Reload", show=False, id="deck.reload"),
@@ -261,7 +263,7 @@ class PooldeckApp(App[int]):
     def action_command(self) -> None:
         """Open the command line."""
         screen = self.screen
-        if hasattr(screen, "open_command"):
+        if isinstance(screen, DeckScreen):
             screen.open_command()
 
     def action_freeze(self) -> None:
@@ -377,6 +379,8 @@ class PooldeckApp(App[int]):
             if not isinstance(self.screen, TableScreen):
                 return False
             return True if self.service is not None else None
+        if action == "command":
+            return isinstance(self.screen, DeckScreen) and not self.screen.takes_typing
         return True
 
     # -- leaving ------------------------------------------------------------------------------

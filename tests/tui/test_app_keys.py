@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 
@@ -43,6 +45,26 @@ async def type_line(pilot: Deck, opener: str, text: str, *, enter: bool = True) 
 
 async def started(pilot: Deck) -> None:
     await until(pilot, lambda: len(keys(pilot)) > 0)
+
+
+async def burst(pilot: Deck, text: str, turns: int) -> None:
+    """Hand keys over as a slow line does: many at once, with `turns` turns of the loop between two."""
+    for character in text:
+        key = {":": "colon", "/": "slash", "-": "minus", ">": "greater_than_sign"}.get(character, character)
+        pilot.app.post_message(events.Key("enter" if key == "\r" else key, character))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_command_that_a_bad_line_delivers_all_at_once_is_the_command(turns: int) -> None:
+    async with recorded_app().run_test(size=(120, 40)) as pilot:
+        await started(pilot)
+        await burst(pilot, ":pools\r", turns)
+        await until(pilot, lambda: isinstance(pilot.app.screen, PoolsScreen))
+        await started(pilot)
+        await burst(pilot, "/wait>5\r", turns)
+        await until(pilot, lambda: table(pilot).filter_text == "wait>5")
 
 
 async def test_enter_drills_down_and_escape_comes_back() -> None:

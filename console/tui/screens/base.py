@@ -14,7 +14,7 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Footer, Input, Static
 
 from console.errors import UsageError
 from console.model.fleet import FleetSnapshot
@@ -131,6 +131,16 @@ class DeckScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         """Show a plain message instead of a mess when the terminal is too small."""
         self.set_class(event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT, "-too-small")
+
+    @property
+    def takes_typing(self) -> bool:
+        """Whether keys are text now, so that `:` and `/` are no commands."""
+        return isinstance(self.focused, Input)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave `/` to whoever is typing."""
+        del parameters
+        return not (action == "filter" and self.takes_typing)
 
     # -- command line and filter ---------------------------------------------------------------
 

@@ -62,6 +62,11 @@ class PlanScreen(DeckScreen):
         """In the banner."""
         return f"plan: {self._op} {self._selector}"
 
+    @property
+    def takes_typing(self) -> bool:
+        """A plan that asks for a phrase gets every key of it."""
+        return isinstance(self._verdict, Confirm) and self._verdict.phrase is not None
+
     def body(self) -> Iterable[Widget]:
         """A word while the plan is made; then the plan."""
         with Vertical(id="plan-body"):

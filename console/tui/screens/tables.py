@@ -36,7 +36,7 @@ class TableScreen(DeckScreen):
     """A screen of one or more table panels."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/", id="table.filter"),
+        Binding("slash", "filter", "Filter", key_display="/", priority=True, id="table.filter"),
         Binding("d", "detail", "Detail", id="table.detail"),
         Binding("y", "raw", "Raw", show=False, id="table.raw"),
         Binding("c", "copy", "Copy", show=False, id="table.copy"),

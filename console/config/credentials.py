@@ -18,7 +18,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -41,6 +41,24 @@ class Wanted:
     port: int
     database: str
     """`pgbouncer` for an admin console."""
+
+
+class Passwords(Protocol):
+    """Where passwords come from; `Credentials` is the real one."""
+
+    async def password(
+        self,
+        source: str | None,
+        *,
+        user: str,
+        node: str,
+        host: str | None,
+        port: int,
+        database: str,
+        timeout_s: float,
+    ) -> SecretStr | None:
+        """Return the password; None when none is to be sent."""
+        ...
 
 
 class Credentials:

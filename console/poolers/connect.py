@@ -6,11 +6,10 @@ each phase by itself (password, SSH and tunnel, login), so a slow phase is told 
 
 from __future__ import annotations
 
-from typing import Final, Protocol, TypeVar
-
-from pydantic import SecretStr
+from typing import Final, TypeVar
 
 from console.clock import Clock, SystemClock
+from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import CredentialError, NodeError, Phase, UsageError
 from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
@@ -19,24 +18,6 @@ from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixA
 S = TypeVar("S", AdminReader, AdminWriter)
 _TLS_MODES: Final = frozenset({"allow", "prefer", "require", "verify-ca", "verify-full"})
 _MAY_BE_THE_TUNNEL: Final = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
-
-
-class Passwords(Protocol):
-    """Where passwords come from; `console.config.credentials.Credentials` is the real one."""
-
-    async def password(
-        self,
-        source: str | None,
-        *,
-        user: str,
-        node: str,
-        host: str | None,
-        port: int,
-        database: str,
-        timeout_s: float,
-    ) -> SecretStr | None:
-        """Return the password; None when none is to be sent."""
-        ...
 
 
 class PoolerConnector:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from typing import Protocol
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 from pydantic import SecretStr
 
+from console.config.credentials import Passwords
 from console.config.schema import Inventory, PostgresNode
 from console.errors import Phase, PooldeckError, UsageError
 from console.model.fleet import PostgresReading
@@ -33,24 +33,6 @@ _FAILURES = (
     asyncpg.InternalClientError,
 )
 _MAY_BE_THE_TUNNEL = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
-
-
-class PasswordSource(Protocol):
-    """Where passwords come from; `console.config.credentials.Credentials` is one."""
-
-    async def password(
-        self,
-        source: str | None,
-        *,
-        user: str,
-        node: str,
-        host: str | None,
-        port: int,
-        database: str,
-        timeout_s: float,
-    ) -> SecretStr | None:
-        """Return a password, or None when the source has none."""
-        ...
 
 
 class PostgresReader:
@@ -90,7 +72,7 @@ class PostgresReader:
 class PostgresConnector:
     """Logs in to the Postgres nodes of an inventory."""
 
-    def __init__(self, inventory: Inventory, transport: Transport, credentials: PasswordSource) -> None:
+    def __init__(self, inventory: Inventory, transport: Transport, credentials: Passwords) -> None:
         self._nodes = {node.name: node for node in inventory.postgres}
         self._connect_limit_s = inventory.defaults.connect_timeout_s
         self._query_limit_s = inventory.defaults.query_timeout_s

@@ -12,8 +12,8 @@ import pytest
 
 from console.errors import NodeError, Phase
 from console.poolers.admin import AdminReader, Login
-from console.transport.resolve import addresses, is_address
 from console.transport.base import Endpoint
+from console.transport.resolve import addresses, is_address
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ class Journal:
             **fields,
             "previous": line_hash(last) if last is not None else FIRST,
         }
-        line = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        # A byte of a name that is not UTF-8 is a lone surrogate here; its replacement is JSON's own escape.
+        line = text.encode("utf-8", "backslashreplace")
         # A line cut by a crash stays as evidence: it is closed, chained, and shown by `verify_journal`.
         data = (b"\n" if torn else b"") + line + b"\n"
         try:

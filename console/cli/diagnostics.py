@@ -7,6 +7,7 @@ foresee goes, traceback and all, into a file of the state folder, whose name is 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -14,11 +15,18 @@ import time
 from collections.abc import Coroutine
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, TextIO, TypeVar
 
 from console import errors
 
 T = TypeVar("T")
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+_LATE_SIGNALS = 3
+"""So many signals after the end are one too many: then the process ends at once."""
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)
+}
 
 
 class ExitCode(IntEnum):
@@ -47,13 +55,35 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.FAILED
 
 
+def printable(text: str) -> str:
+    """Return `text` with its control characters shown: a name from elsewhere must not drive the terminal."""
+    return text.translate(_CONTROLS)
+
+
 def note(text: str) -> None:
-    """Tell a line of progress or a warning on standard error; a closed one is no reason to stop."""
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
+    """Tell a line of progress or a warning on standard error.
+
+    One that is closed, full or gone is no reason to stop: what is under way matters more than its telling.
+    """
+    if sys.stderr is None:
         return
+    try:
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+def on_terminal(*streams: TextIO | None) -> bool:
+    """Say whether all of these are a terminal; None is a stream that was closed before we started."""
+    return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def silence_output() -> None:
+    """Let standard output lead nowhere, so that Python's last flush does not fail as well."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def explain(error: errors.PooldeckError) -> str:
@@ -73,12 +103,15 @@ def explain(error: errors.PooldeckError) -> str:
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` to its end; the first SIGINT, SIGTERM or SIGHUP cancels it so that it can undo.
 
-    Further signals change nothing: an undo is never cut short by an impatient hand.
+    Further signals change nothing: an undo is never cut short by an impatient hand. Nor does one that comes
+    after the end: the handlers stay, so that the exit code tells what was done; only many of them end a
+    process that does not end by itself.
 
     Raises:
         KeyboardInterrupt: it was cancelled by a signal.
     """
     interrupted = False
+    late = 0
 
     async def guarded() -> T:
         nonlocal interrupted
@@ -91,8 +124,19 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
                 interrupted = True
                 task.cancel()
 
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            nonlocal late
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stop)
+                return
+            late += 1
+            if late >= _LATE_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        # Not the loop's own handlers: closing the loop would take those away before the process ends.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop)
+            signal.signal(number, on_signal)
         return await coroutine
 
     try:
@@ -111,7 +155,11 @@ def end(error: BaseException) -> ExitCode:
         note("pooldeck: interrupted")
     elif isinstance(error, BrokenPipeError):
         # Whoever read our output went away (`| head`): leave as quietly as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        silence_output()
+    elif isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+        silence_output()
+        note(f"pooldeck: {error.filename or 'the output'} cannot be written: {error.strerror}")
+        note("  next: free space, or write elsewhere")
     else:
         note(f"pooldeck: internal error: {type(error).__name__}; the details are in {_write_report(error)}")
         note("  next: please report it with that file; it holds no password")

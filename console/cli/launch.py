@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from console.cli.context import Globals, open_stack, read_inventory
-from console.cli.diagnostics import ExitCode
+from console.cli.diagnostics import ExitCode, on_terminal
 from console.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def launch_console(options: Globals) -> None:
     Raises:
         UsageError: there is no terminal, or the inventory cannot be used.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not on_terminal(sys.stdin, sys.stdout):
         raise UsageError(
             "the console needs a terminal",
             hint="`pooldeck status` prints the fleet for scripts; `pooldeck --help` lists the rest",

@@ -5,6 +5,8 @@ Verbs live in their own modules; this one only joins them and holds the options 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -87,6 +89,10 @@ def main() -> None:
     """Run the command line; every error ends in words and an exit code, never in a traceback."""
     for variable in _SESSION_VARIABLES:
         os.environ.pop(variable, None)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that is not UTF-8 shows `\\u2192` for an arrow; it must never end the program.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:
@@ -99,7 +105,8 @@ def main() -> None:
             raise
         usage = getattr(error, "show", None)
         if callable(usage):
-            usage()
+            with contextlib.suppress(OSError):
+                usage()
             sys.exit(ExitCode.USAGE)
         sys.exit(end(error))
     sys.exit(code if isinstance(code, int) else ExitCode.OK)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.cli.context import Globals
-from console.cli.diagnostics import ExitCode, note, run_async
+from console.cli.diagnostics import ExitCode, note, on_terminal, printable, run_async, silence_output
 from console.errors import RefusedError, UsageError
 from console.operations.verbs import VERBS, Verb
 
@@ -116,9 +116,9 @@ def _show_plan(service: OperationService, plan: Plan, wish: _Wish) -> None:
         verdict = service.judge(plan)
         answer = {"kind": type(verdict).__name__.lower(), **asdict(verdict)}
         answer["tier"] = verdict.tier.name.lower()
-        typer.echo(json.dumps({**plan.as_dict(), "verdict": answer}, ensure_ascii=False))
+        typer.echo(json.dumps({**plan.as_dict(), "verdict": answer}))
     else:
-        typer.echo(plan_text(plan))
+        typer.echo(printable(plan_text(plan)))
 
 
 async def _confirmed_run(service: OperationService, plan: Plan, wish: _Wish) -> Run:
@@ -148,7 +148,7 @@ async def _answer(verdict: Confirm, plan: Plan, wish: _Wish) -> tuple[str | None
         return verdict.phrase, "--yes --confirm"
     if wish.yes and verdict.yes_suffices:
         return verdict.phrase, "--yes"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not on_terminal(sys.stdin, sys.stderr):
         needed = "--yes" if verdict.yes_suffices else f"--yes --confirm {plan.phrase}"
         raise RefusedError(
             f"{verdict.question}: nobody is here to agree", where="guard.confirm", hint=f"pass {needed}"
@@ -184,6 +184,8 @@ async def _read_line() -> str | None:
 
 async def _follow(run: Run) -> RunReceipt:
     """Tell the run's events until it is over; a signal stops the run, which undoes, and is then told too."""
+    from console.operations.control import insist
+
     teller = asyncio.create_task(_tell(run))
     try:
         return await run.receipt()
@@ -192,8 +194,13 @@ async def _follow(run: Run) -> RunReceipt:
         run.cancel()
         return await run.receipt()
     finally:
-        await asyncio.wait({teller}, timeout=1.0)
-        teller.cancel()
+        # A signal now is too late to stop anything, and must not cost the receipt.
+        await insist(lambda: _hush(teller))
+
+
+async def _hush(teller: asyncio.Task[None]) -> None:
+    await asyncio.wait({teller}, timeout=1.0)
+    teller.cancel()
 
 
 async def _tell(run: Run) -> None:
@@ -215,14 +222,23 @@ def _show_receipt(receipt: RunReceipt, now_s: float, wish: _Wish) -> None:
     for target in receipt.targets:
         if wish.as_json:
             line = {"run": receipt.run_id, "op": receipt.op, "plan": receipt.plan_hash, **target.as_dict()}
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            _put(json.dumps(line))
         else:
-            typer.echo(receipt_text(target))
+            _put(printable(receipt_text(target)))
         if target.after == "paused":
             note(f"*** {target.target} STAYS PAUSED until somebody runs: pooldeck resume {target.target}")
             cut = cut_text(target, now_s)
             if cut is not None:
                 note(f"*** {cut}")
+
+
+def _put(text: str) -> None:
+    """Write a receipt to standard output; failing at it must hide neither the outcome nor the warnings."""
+    try:
+        typer.echo(text)
+    except OSError as error:
+        silence_output()
+        note(f"the receipt could not be written ({error.strerror}); the journal has it")
 
 
 def _exit_code(receipt: RunReceipt) -> int:

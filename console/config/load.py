@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from console.config.checks import semantic_mistakes
+from console.config.files import read_bounded
 from console.config.lines import key_lines, line_of
 from console.config.mistakes import Mistake, reader_key, validation_mistakes
 from console.config.paths import XdgPaths
@@ -96,7 +97,7 @@ def load_inventory(path: Path) -> Inventory:
 
 def _read(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
     except FileNotFoundError:
         raise _whole_file(path, "the file does not exist", None) from None
     except IsADirectoryError:
@@ -118,6 +119,8 @@ def _whole_file(path: Path, message: str, hint: str | None) -> InventoryError:
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise _whole_file(path, "not TOML we can read: its brackets nest too deeply", None) from None
     except tomllib.TOMLDecodeError as error:
         found = _TOML_PLACE.match(str(error))
         lines = text.splitlines() or [""]

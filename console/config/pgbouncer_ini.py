@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from console.config.files import read_bounded
 from console.errors import UsageError
 
 MAIN_SECTION = "pgbouncer"
@@ -218,7 +219,7 @@ class _Reader:
         where = chain[-1] if chain else str(path)
         try:
             # Latin letters of any encoding pass through: PgBouncer's own view is bytes up to a zero.
-            return path.read_bytes().split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            return read_bounded(path).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         except OSError as error:
             what = f"the included file {path}" if chain else "the file"
             raise IniError(f"{what} cannot be read: {error.strerror or error}", where=where) from None

@@ -80,9 +80,13 @@ class Executor:
             step.before = fresh
             await insist(lambda: self._record("intent", _intent(run_id, plan, item, permit)))
         except JournalError as error:
-            return step.receipt(Outcome.FAILED, f"{error}; nothing was sent", item.present)
+            return step.receipt(
+                Outcome.FAILED, f"{error}; nothing was sent", item.present, next_steps=_hints(error)
+            )
         except PooldeckError as error:
-            return step.receipt(Outcome.FAILED, f"{why(error)}; nothing was sent", None)
+            return step.receipt(
+                Outcome.FAILED, f"{why(error)}; nothing was sent", None, next_steps=_hints(error)
+            )
         except (Stopped, asyncio.CancelledError):
             return _interrupted(step)
         receipt = await self._carry_out(plan, step)
@@ -188,6 +192,10 @@ def _intent(run_id: str, plan: Plan, item: TargetPlan, permit: Permit) -> dict[s
         "clients": item.clients,
         "fingerprint": item.fingerprint,
     }
+
+
+def _hints(error: PooldeckError) -> tuple[str, ...]:
+    return (error.hint,) if error.hint else ()
 
 
 def _interrupted(step: Step) -> TargetReceipt:

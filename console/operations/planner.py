@@ -162,7 +162,8 @@ def _parameters(spec: OpSpec, given: Mapping[str, Any]) -> Parameters:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{spec.name}: {key}: {first['msg']}") from None
+        wrong = first["msg"].replace("Input should be", "must be")
+        raise UsageError(f"{spec.name}: {key.removesuffix('_s')} {wrong}") from None
 
 
 def _database(chosen: Selected, observation: Observation) -> str | None:

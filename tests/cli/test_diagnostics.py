@@ -64,3 +64,12 @@ def test_a_signal_cancels_and_lets_the_undo_finish(number: signal.Signals) -> No
     with pytest.raises(KeyboardInterrupt):
         diagnostics.run_async(work())
     assert undone == ["resumed"]
+
+
+def test_a_signal_after_the_end_does_not_take_the_exit_code_away() -> None:
+    async def work() -> str:
+        return "done"
+
+    assert diagnostics.run_async(work()) == "done"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)

@@ -64,6 +64,17 @@ monitor_password_from = "env:MONITOR_WORD"
             check=False,
         )
 
+    def run_in_shell(self, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run with redirections: `"$@"` is the command."""
+        return subprocess.run(
+            ["sh", "-c", script, "sh", *self.argv(*words)],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+
     def start(self, *words: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE) -> Any:
         return subprocess.Popen(
             self.argv(*words), env=self.environ, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -197,6 +208,53 @@ def test_a_signal_during_a_pending_pause_undoes_it(shell: Shell, number: int) ->
         assert process.returncode == 130, err
         assert "interrupted; it reads as running again" in out
         assert not shell.paused()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_full_output_hides_neither_the_outcome_nor_the_standing_pause(shell: Shell, stream: str) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        ended = subprocess.run(
+            shell.argv("pause", "edge", "--yes"),
+            env=shell.environ,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            **streams,  # type: ignore[call-overload]
+        )
+    assert ended.returncode == 0, "the pause was reached, and the exit code says so"
+    assert shell.paused()
+    if stream == "stdout":
+        assert "the receipt could not be written (No space left on device)" in ended.stderr
+        assert "STAYS PAUSED until somebody runs: pooldeck resume edge" in ended.stderr
+        assert "internal error" not in ended.stderr
+    else:
+        assert "edge: OK" in ended.stdout
+
+
+def test_without_standard_input_nobody_is_there_to_agree(shell: Shell) -> None:
+    ended = shell.run_in_shell('"$@" <&-', "pause", "edge")
+    assert ended.returncode == 3, ended.stderr
+    assert "nobody is here to agree" in ended.stderr
+    assert not shell.paused()
+
+
+def test_a_journal_that_cannot_be_written_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "pooldeck" / "journal.jsonl").mkdir(parents=True)
+    shell.environ["XDG_STATE_HOME"] = str(state)
+    failed = shell("pause", "edge", "--yes")
+    assert failed.returncode == 1
+    assert "nothing was sent" in failed.stdout
+    assert "free space or mend its permissions" in failed.stdout
+    assert not shell.paused()
+
+
+def test_a_limit_out_of_bounds_is_told_by_its_option(shell: Shell) -> None:
+    wrong = shell("pause", "edge", "--timeout", "0")
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines() == ["pooldeck: pause: timeout must be greater than 0"]
 
 
 def test_on_a_terminal_the_name_has_to_be_typed(shell: Shell) -> None:

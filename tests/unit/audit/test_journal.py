@@ -46,6 +46,14 @@ def test_each_record_carries_the_hash_of_the_one_before(journal: Journal) -> Non
     assert verify_journal(journal.path) == ()
 
 
+def test_bytes_that_are_not_utf8_are_recorded_as_they_came(journal: Journal) -> None:
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x90\x98")
+    journal.append("intent", {"selector": name})
+    journal.append("outcome", {})
+    assert json.loads(_lines(journal)[0])["selector"] == name
+    assert verify_journal(journal.path) == ()
+
+
 def test_it_is_for_its_owner_alone(journal: Journal) -> None:
     journal.append("intent", {})
     assert journal.path.stat().st_mode & 0o777 == 0o600

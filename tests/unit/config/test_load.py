@@ -310,3 +310,20 @@ def test_no_valid_key_is_corrected_into_another() -> None:
 
 def test_the_good_example_is_good(tmp_path: Path) -> None:
     assert Inventory.model_validate(tomllib.loads(GOOD)).fleet == load_inventory(write(tmp_path, GOOD)).fleet
+
+
+def test_brackets_without_an_end_are_told_in_words(tmp_path: Path) -> None:
+    place = tmp_path / "fleet.toml"
+    place.write_text("a = " + "[" * 5000, encoding="ascii")
+    assert "nest too deeply" in _only_message(place)
+
+
+def test_a_device_without_an_end_is_refused() -> None:
+    assert _only_message(Path("/dev/zero")) == "cannot be read: it is larger than 16 MiB"
+
+
+def _only_message(place: Path) -> str:
+    with pytest.raises(InventoryError) as caught:
+        load_inventory(place)
+    (problem,) = caught.value.problems
+    return problem.message

@@ -180,7 +180,7 @@ async def test_a_pooler_without_admin_user_can_be_planned_and_not_changed(
     [
         ("drop", "edge", {}, "no operation drop"),
         ("pause", "edge*", {}, "names 2 targets"),
-        ("pause", "edge", {"timeout_s": 0}, "timeout_s"),
+        ("pause", "edge", {"timeout_s": 0}, "timeout must be"),
         ("pause", "edge", {"force": True}, "force"),
         ("reload", "edge/app", {}, "acts on a whole bouncer"),
         ("pause", "edge/pgbouncer", {}, "the admin console itself"),

@@ -82,6 +82,8 @@ def import_(
     from console.config.write import inventory_toml, write_inventory
 
     inis = [read_ini(file, beside=True) for file in files]
+    if output is not None and output.exists():
+        _keep_sources(output, [path for ini in inis for path in ini.files])
     made = import_ini(inis, fleet=fleet_name, name=name, environment=environment.value, host=host)
     sources = ", ".join(str(path) for ini in inis for path in ini.files)
     comments = [
@@ -96,6 +98,17 @@ def import_(
     write_inventory(output, made.inventory, force=force, comments=comments)
     note(f"wrote {output}: {_summary(made.inventory)}")
     note(f"  next: read it through, then pooldeck --fleet {output} inventory ping")
+
+
+def _keep_sources(output: Path, sources: list[Path]) -> None:
+    """Refuse to replace a file that is read: with --force that would be the pooler's own configuration."""
+    from console.errors import UsageError
+
+    if any(source.samefile(output) for source in sources):
+        raise UsageError(
+            f"{output} is the PgBouncer configuration that is read here, and nothing was written",
+            hint="name another file with -o",
+        )
 
 
 @app.command()

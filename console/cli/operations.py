@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ async def _answer(verdict: Confirm, plan: Plan, wish: _Wish) -> tuple[str | None
     if wish.yes and verdict.yes_suffices:
         return verdict.phrase, "--yes"
     if not on_terminal(sys.stdin, sys.stderr):
-        needed = "--yes" if verdict.yes_suffices else f"--yes --confirm {plan.phrase}"
+        needed = "--yes" if verdict.yes_suffices else f"--yes --confirm {shlex.quote(plan.phrase)}"
         raise RefusedError(
             f"{verdict.question}: nobody is here to agree", where="guard.confirm", hint=f"pass {needed}"
         )
@@ -226,7 +227,7 @@ def _show_receipt(receipt: RunReceipt, now_s: float, wish: _Wish) -> None:
         else:
             _put(printable(receipt_text(target)))
         if target.after == "paused":
-            note(f"*** {target.target} STAYS PAUSED until somebody runs: pooldeck resume {target.target}")
+            note(f"*** {target.target} STAYS PAUSED until somebody runs: {target.target.command('resume')}")
             cut = cut_text(target, now_s)
             if cut is not None:
                 note(f"*** {cut}")

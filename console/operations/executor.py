@@ -151,7 +151,7 @@ class Executor:
             detail,
             None,
             refused_by="guard.observed",
-            next_steps=(f"pooldeck {plan.op} {step.target} --plan",),
+            next_steps=(f"{step.target.command(plan.op)} --plan",),
         )
 
     async def _record(self, kind: str, fields: Mapping[str, Any]) -> None:

@@ -237,7 +237,7 @@ class _Pause:
             "paused, and stays so until it is resumed",
             "paused",
             verified=("the answer was PAUSE", "no server connection is left", "the state reads paused"),
-            next_steps=(f"pooldeck resume {step.target}",),
+            next_steps=(step.target.command("resume"),),
             clients_cut_at_s=cut_at_s,
         )
 
@@ -335,7 +335,7 @@ def _busy(pools: tuple[Pool, ...]) -> list[str]:
 def _mend(step: Step, answer: str | None) -> tuple[str, ...]:
     if answer is not None and _SHUTTING_DOWN in answer:
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
-    return (f"pooldeck status {step.target.bouncer}", f"pooldeck resume {step.target}")
+    return (f"pooldeck status {step.target.bouncer}", step.target.command("resume"))
 
 
 def cut_at(step: Step, pools: tuple[Pool, ...]) -> float | None:

@@ -138,7 +138,7 @@ def target_plan(
         pools=tuple(_impact(pool, observation) for pool in pools),
         query_wait_timeout_s=observation.seconds("query_wait_timeout"),
         verified_by=spec.verified_by,
-        undo=(f"pooldeck {spec.undo} {target}",) if spec.undo and not standing.already else (),
+        undo=(target.command(spec.undo),) if spec.undo and not standing.already else (),
         no_undo_reason="nothing is changed" if standing.already else spec.no_undo_reason,
         warnings=standing.warnings,
         blocked=blocked,

@@ -200,7 +200,7 @@ def _judge(
             Outcome.UNKNOWN,
             f"{why(lost)}; nothing differs from before, so whether the file was read again is not known",
             words,
-            next_steps=(f"pooldeck reload {step.target}",),
+            next_steps=(step.target.command("reload"),),
         )
     return step.receipt(
         Outcome.OK,
@@ -230,5 +230,5 @@ def _mend(step: Step, *, locked_out: bool) -> tuple[str, ...]:
             "which reads the file again"
         )
     else:
-        steps.append(f"pooldeck reload {step.target}")
+        steps.append(step.target.command("reload"))
     return tuple(steps)

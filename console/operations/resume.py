@@ -63,7 +63,7 @@ def resume_standing(target: Target, observation: Observation, _parameters: Param
         for name in observation.paused_databases:
             warnings.append(
                 f"database {name} has a pause of its own and stays paused: "
-                f"pooldeck resume {target.bouncer}/{name}"
+                f"{Target(target.bouncer, name).command('resume')}"
             )
         blocked = None
         if observation.state.paused is None:
@@ -184,7 +184,7 @@ async def _resume(step: Step, session: WriteSession) -> TargetReceipt:
             Outcome.UNKNOWN,
             f"{what}; whether {name} still is paused is not known",
             None,
-            next_steps=(f"pooldeck status {step.target.bouncer}", f"pooldeck resume {name}"),
+            next_steps=(f"pooldeck status {step.target.bouncer}", step.target.command("resume")),
         )
     if paused:
         return step.receipt(
@@ -208,7 +208,7 @@ def _still_paused(refused: AdminError | None, lost: NodeError | None) -> str:
 def _next(step: Step, refused: AdminError | None) -> tuple[str, ...]:
     if refused is not None and "shutting down" in refused.message:
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
-    return (f"pooldeck resume {step.target}",)
+    return (step.target.command("resume"),)
 
 
 async def read_back_paused(step: Step, session: WriteSession | None) -> bool | None:

@@ -139,6 +139,20 @@ def test_import_writes_a_file_and_never_over_another(run: Run) -> None:
     assert Path("fleet.toml").read_text() != before
 
 
+@pytest.mark.parametrize("victim", ["edge.ini", "databases.ini", "link.toml"])
+def test_import_never_replaces_the_configuration_it_reads(run: Run, victim: str) -> None:
+    Path("edge.ini").write_text(
+        "[pgbouncer]\nlisten_addr = 10.0.0.1\nadmin_users = a\n%include databases.ini\n"
+    )
+    Path("databases.ini").write_text("[databases]\napp = host=db\n")
+    Path("link.toml").symlink_to("edge.ini")
+    before = Path(victim).read_text()
+    refused = run("inventory", "import", "edge.ini", "-o", victim, "--force")
+    assert refused.code == 2
+    assert "is the PgBouncer configuration that is read here" in refused.err
+    assert Path(victim).read_text() == before
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -91,25 +91,35 @@ def main() -> None:
         os.environ.pop(variable, None)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that is not UTF-8 shows `\\u2192` for an arrow; it must never end the program.
+            # A terminal that is not UTF-8 shows `\u2192` for an arrow; it must never end the program.
             stream.reconfigure(errors="backslashreplace")
+    code = _run()
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # Where Python would end with 120 because its own last flush failed, the outcome counts.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except typer.Abort:
         note("pooldeck: interrupted")
-        sys.exit(ExitCode.INTERRUPTED)
+        return ExitCode.INTERRUPTED
+    except SystemExit:
+        raise
     except BaseException as error:
-        if isinstance(error, SystemExit):
-            raise
         usage = getattr(error, "show", None)
-        if callable(usage):
-            with contextlib.suppress(OSError):
-                usage()
-            sys.exit(ExitCode.USAGE)
-        sys.exit(end(error))
-    sys.exit(code if isinstance(code, int) else ExitCode.OK)
+        if not callable(usage):
+            return end(error)
+        with contextlib.suppress(OSError):
+            usage()
+        return ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.OK
 
 
 if __name__ == "__main__":

@@ -275,6 +275,8 @@ def test_a_folder_the_servers_cannot_enter_is_refused(make_lab: MakeLab) -> None
     closed.mkdir(mode=0o600)
     with pytest.raises(LabError, match="may not enter"):
         Lab.up(closed / "lab")
+    # An ordinary user could not clean it up otherwise.
+    closed.chmod(0o700)
 
 
 def test_a_path_too_long_for_sockets_is_refused(make_lab: MakeLab) -> None:

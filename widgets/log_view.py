@@ -6,7 +6,9 @@ Must not read files, clocks or loggers; lines are given to it from the event loo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import ClassVar, Literal, TypeAlias
 
 from rich.segment import Segment
@@ -25,7 +27,7 @@ LEVEL_WIDTH = max(len(level) for level in LEVELS)
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One record; a text of several lines takes several lines of the view."""
+    """One record; a text of several lines, or one that is too long, takes several lines of the view."""
 
     when: str
     """The time as it is to be shown."""
@@ -56,7 +58,8 @@ class LogView(ScrollView, can_focus=True):
     def __init__(self, *, limit: int = 2_000, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._records: deque[LogLine] = deque(maxlen=limit)
-        self._lines: list[tuple[LogLine, str]] = []
+        self._lines: list[tuple[LogLine, str, bool]] = []
+        """Record, text, and whether that is the beginning of a line of the record."""
         self._pending = False
         self.dropped = 0
         """Records that made room for newer ones."""
@@ -98,24 +101,40 @@ class LogView(ScrollView, can_focus=True):
         top = self._lines[self.scroll_offset.y][0] if self.scroll_offset.y < len(self._lines) else None
         lowest = LEVELS.index(self.minimum_level)
         self._lines = [
-            (record, line)
+            (record, line, first)
             for record in self._records
             if LEVELS.index(record.level) >= lowest
-            for line in (record.text.splitlines() or [""])
+            for line, first in self._wrapped(record)
         ]
-        width = max((width_of(self._plain(record, line)) for record, line in self._lines), default=0)
-        self.virtual_size = Size(width, len(self._lines))
+        # No line is wider than the view: nothing to scroll sideways.
+        self.virtual_size = Size(0, len(self._lines))
         if follow:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
         elif top is not None:
             # Older records went: the same ones stay in view as long as they are kept.
-            kept = (i for i, (record, _) in enumerate(self._lines) if record is top)
+            kept = (i for i, (record, *_) in enumerate(self._lines) if record is top)
             self.scroll_to(y=next(kept, 0), animate=False, force=True)
         self.refresh()
 
+    def on_resize(self) -> None:
+        """Wrap anew."""
+        self._update_soon()
+
+    def _wrapped(self, record: LogLine) -> Iterator[tuple[str, bool]]:
+        """The record's text as lines that fit, and whether each begins one of its own."""
+        room = max(20, self.scrollable_content_region.width - self._indent(record))
+        for line in record.text.splitlines() or [""]:
+            text = clean(f"{record.source}: {line}")
+            if width_of(text) <= room:
+                yield text, True
+                continue
+            parts = wrap(text, room, subsequent_indent="  ", break_on_hyphens=False)
+            for number, part in enumerate(parts):
+                yield part, number == 0
+
     @staticmethod
-    def _plain(record: LogLine, line: str) -> str:
-        return f"{record.when} {record.level:<{LEVEL_WIDTH}} {record.source}: {line}"
+    def _indent(record: LogLine) -> int:
+        return width_of(record.when) + 1 + LEVEL_WIDTH + 1
 
     def render_line(self, y: int) -> Strip:
         """One line; Textual asks only for those on screen."""
@@ -126,14 +145,14 @@ class LogView(ScrollView, can_focus=True):
             return Strip([Segment(fit(text, width), base + self._style("dim"))]).adjust_cell_length(
                 width, base
             )
-        record, line = self._lines[index]
-        segments = [
-            Segment(f"{clean(record.when)} ", base + self._style("dim")),
-            Segment(f"{record.level:<{LEVEL_WIDTH}} ", base + self._style(record.level.lower())),
-            Segment(f"{clean(record.source)}: {clean(line)}", base),
-        ]
-        start = self.scroll_offset.x
-        return Strip(segments).crop_extend(start, start + width, base)
+        record, line, first = self._lines[index]
+        segments = [Segment(" " * self._indent(record), base), Segment(line, base)]
+        if first:
+            segments[:1] = [
+                Segment(f"{clean(record.when)} ", base + self._style("dim")),
+                Segment(f"{record.level:<{LEVEL_WIDTH}} ", base + self._style(record.level.lower())),
+            ]
+        return Strip(segments).crop_extend(0, width, base)
 
     def _style(self, name: str) -> Style:
         return self.get_component_styles(f"log-view--{name}").partial_rich_style

@@ -206,3 +206,19 @@ async def test_the_banner_says_where_one_is_in_a_word() -> None:
             "STAGING  eu-west, 12 poolers",
             "PRODUCTION  payments, 140 poolers",
         ]
+
+
+async def test_a_long_record_is_wrapped_and_never_cut() -> None:
+    log = LogView()
+    app = PartApp(log)
+    async with app.run_test(size=(44, 10)) as pilot:
+        log.write(record(1, text="the host key of gate-3 has changed since it was last seen"))
+        await pilot.pause()
+        assert [line.strip() for line in screen_text(app)[:3]] == [
+            "12:00:01 INFO    collector: the host key of",
+            "gate-3 has changed since",
+            "it was last seen",
+        ]
+        await pilot.resize_terminal(100, 10)
+        await pilot.pause()
+        assert screen_text(app)[0].endswith("it was last seen")

@@ -240,11 +240,7 @@ class PooldeckApp(App[int]):
         """Swap with the view before."""
         self.views.swap(self)
 
-    async def action_back(self) -> None:
-        """Take off the filter, else go back one view."""
-        self.go_back()
-
-    def go_back(self) -> None:
+    def action_back(self) -> None:
         """Take off the filter, else go back one view."""
         screen = self.screen
         if isinstance(screen, TableScreen) and screen.unfilter():
@@ -386,10 +382,6 @@ class PooldeckApp(App[int]):
     # -- leaving ------------------------------------------------------------------------------
 
     def action_leave(self) -> None:
-        """Leave; asks first while an operation runs."""
-        self.leave()
-
-    def leave(self) -> None:
         """Leave, or ask first while an operation runs."""
         running: Sequence[str] = [
             run.plan.title for run in (self.service.runs if self.service else ()) if not run.done

@@ -186,5 +186,5 @@ VIEW_COMMANDS: tuple[Command, ...] = (
         lambda app, argument: app.set_theme(argument),
         _themes,
     ),
-    Command("quit", "", "Leave Pooldeck.", lambda app, _: app.leave(), aliases=("q", "exit")),
+    Command("quit", "", "Leave Pooldeck.", lambda app, _: app.action_leave(), aliases=("q", "exit")),
 )

@@ -25,7 +25,7 @@ def plan_sections(plan: Plan) -> list[Section]:
     sections = []
     for item in plan.targets:
         sections.append(_sent(plan, item))
-        sections.append(_meaning(item))
+        sections.append(_meaning(plan, item))
     if plan.left_out:
         reasons: dict[str, list[str]] = {}
         for entry in plan.left_out:
@@ -49,19 +49,23 @@ def _sent(plan: Plan, item: TargetPlan) -> Section:
             ("state now", item.present),
             ("clients", f"{numbers.count(item.clients)} connected, {numbers.count(waiting)} waiting"),
             ("servers", f"{numbers.count(item.servers)} open, {numbers.count(active)} held by a client"),
-            ("time limit", numbers.duration_s(plan.parameters.timeout_s)),
+            ("time limit", _limit(plan, item)),
         ),
         statements=item.statements,
         warnings=tuple(filter(None, (*item.warnings, item.blocked))),
     )
 
 
-def _meaning(item: TargetPlan) -> Section:
+def _limit(plan: Plan, item: TargetPlan) -> str:
+    limit = numbers.duration_s(plan.parameters.timeout_s)
+    return f"{limit}; what is not complete by then is resumed again" if item.rescue else limit
+
+
+def _meaning(plan: Plan, item: TargetPlan) -> Section:
     facts: list[tuple[str, str]] = [("clients feel", effect) for effect in item.effects]
-    if item.query_wait_timeout_s is not None:
-        limit = item.query_wait_timeout_s
-        cut = f"after {numbers.duration_s(limit)} of waiting (query_wait_timeout)" if limit else "never"
-        facts.append(("clients are cut", cut))
+    if plan.op == "pause":
+        facts.append(("it lasts", "until it is resumed: it stays paused when Pooldeck ends"))
+        facts.append(("clients are cut", _cut(item.query_wait_timeout_s)))
     facts.append(("success means", item.verified_by))
     undo = " ; ".join(item.undo) if item.undo else f"none: {item.no_undo_reason}"
     facts.append(("undo", undo))
@@ -71,6 +75,15 @@ def _meaning(item: TargetPlan) -> Section:
     if len(item.pools) > len(shown):
         facts.append(("…", f"and {len(item.pools) - len(shown)} more pools"))
     return Section("What it means", facts)
+
+
+def _cut(limit_s: float | None) -> str:
+    """When clients that wait are disconnected: query_wait_timeout, 0 = never."""
+    if limit_s is None:
+        return f"{numbers.NOT_AVAILABLE}: query_wait_timeout could not be read"
+    if not limit_s:
+        return "never (query_wait_timeout is 0)"
+    return f"after {numbers.duration_s(limit_s)} of waiting (query_wait_timeout)"
 
 
 def _pool(pool: PoolImpact) -> str:

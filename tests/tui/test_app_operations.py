@@ -29,7 +29,7 @@ SIZE = (120, 40)
 def quick_planning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make plans anew often, so that a test need not wait for it."""
     monkeypatch.setattr(plan_module, "REPLAN_S", 0.25)
-    monkeypatch.setattr(plan_module, "CHANGED_LOCK_S", 0.2)
+    monkeypatch.setattr(plan_module, "CHANGED_LOCK_S", 0.6)
 
 
 @pytest.fixture
@@ -267,3 +267,41 @@ async def test_the_action_menu_lists_the_verbs_for_the_chosen_rows(app: Pooldeck
         await asked(pilot, "Reload edge-1a")
         await pilot.press(*"reload", "enter")
         await until(pilot, lambda: isinstance(app.screen, PlanScreen), within_s=15)
+
+
+async def test_a_plan_of_a_pause_says_how_long_it_lasts_and_when_clients_are_cut(app: PooldeckApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await pilot.press("P")
+        await asked(pilot, "it lasts")
+        shown = text_of(app)
+        assert "until it is resumed" in shown
+        assert "query_wait_timeout" in shown
+        assert "what is not complete by then is resumed again" in shown
+        await pilot.press("escape", "R")
+        await asked(pilot, "plan: resume")
+        await asked(pilot, "What it means")
+        assert "it lasts" not in text_of(app)
+        assert "clients are cut" not in text_of(app)
+
+
+async def test_a_plan_can_be_answered_after_the_terminal_was_too_small(app: PooldeckApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await pilot.press("P")
+        await asked(pilot, "Type edge-1a to go on")
+        await pilot.resize_terminal(30, 8)
+        await asked(pilot, "Terminal too small")
+        await pilot.resize_terminal(*SIZE)
+        await until(pilot, lambda: app.focused is not None)
+        await pilot.press(*"edge-1a", "enter")
+        await asked(pilot, "OK  edge-1a")
+        await until(pilot, lambda: "Stop and undo" not in text_of(app))
+
+
+async def test_what_never_can_be_planned_is_not_promised_again(app: PooldeckApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await command(pilot, "pause edge-1a,edge-1b")
+        await asked(pilot, "names 2 targets")
+        assert "tried again" not in text_of(app)

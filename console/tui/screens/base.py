@@ -19,7 +19,7 @@ from textual.widgets import Footer, Input, Static
 from console.errors import UsageError
 from console.model.fleet import FleetSnapshot
 from console.tui import commands
-from console.tui.parts import MIN_HEIGHT, MIN_WIDTH, SMALL, Line, TopLine
+from console.tui.parts import MIN_HEIGHT, MIN_WIDTH, SMALL, Note, TopLine
 from console.view.cells import Cell, Tone
 from widgets.command_line import CommandLine, no_completions
 
@@ -42,7 +42,7 @@ class DeckScreen(Screen[None]):
         with Vertical(id="deck"):
             yield TopLine(deck.inventory.fleet, deck.inventory.environment, ascii_only=deck.ascii_only)
             yield from self.body()
-            yield Line(ascii_only=deck.ascii_only, id="note")
+            yield Note(ascii_only=deck.ascii_only, id="note")
             yield CommandLine(ascii_only=deck.ascii_only, id="command")
             yield Footer(show_command_palette=False, compact=True)
         yield Static(SMALL, id="too-small", markup=False)
@@ -124,13 +124,30 @@ class DeckScreen(Screen[None]):
 
     def say(self, cell: Cell) -> None:
         """Show a line above the footer."""
-        self.query_one("#note", Line).show([cell])
+        self.query_one("#note", Note).show([cell])
 
     # -- size ---------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
         """Show a plain message instead of a mess when the terminal is too small."""
-        self.set_class(event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT, "-too-small")
+        was_small = self.has_class("-too-small")
+        small = event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT
+        if small and not was_small:
+            self._focused_when_large = self.focused
+        self.set_class(small, "-too-small")
+        self.set_class(event.size.height < Note.SMALL_HEIGHT, "-low")
+        if was_small and not small:
+            self.call_after_refresh(self._focus_again)
+
+    _focused_when_large: Widget | None = None
+
+    def _focus_again(self) -> None:
+        """What is hidden loses the focus, or never had it: without it a plan could not be answered."""
+        before = self._focused_when_large
+        if before is not None and before.is_attached:
+            self.set_focus(before)
+        elif self.focused is None and self.AUTO_FOCUS:
+            self.query(self.AUTO_FOCUS).focus()
 
     @property
     def takes_typing(self) -> bool:
@@ -155,10 +172,11 @@ class DeckScreen(Screen[None]):
         self._remember_focus()
         self.command_line.open(":", text, complete=lambda line, at: commands.complete(deck, line, at))
 
-    def open_filter(self) -> None:
-        """Open the filter line with the filter in force."""
+    def open_filter(self, text: str | None = None) -> None:
+        """Open the filter line with `text`; None takes the filter in force."""
         self._remember_focus()
-        self.command_line.open("/", self.filter_text, complete=no_completions)
+        shown = self.filter_text if text is None else text
+        self.command_line.open("/", shown, complete=no_completions)
 
     _focused_before: Widget | None = None
 
@@ -181,7 +199,12 @@ class DeckScreen(Screen[None]):
         message.stop()
         self._give_focus_back()
         if message.prefix == "/":
-            self._try_filter(message.text)
+            try:
+                self.filter_changed(message.text)
+            except UsageError:
+                # What cannot be read is given back to be mended; the reason stands above it.
+                self.open_filter(message.text)
+                self._try_filter(message.text)
             return
         try:
             commands.run(self.deck, message.text)

@@ -16,7 +16,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from console.errors import PooldeckError
+from console.errors import PooldeckError, UsageError
 from console.guard.verdict import Allow, Confirm, Deny, Tier, Verdict
 from console.model.version import Version
 from console.operations.plan import Plan
@@ -89,22 +89,26 @@ class PlanScreen(DeckScreen):
             try:
                 async with asyncio.timeout(PLAN_LIMIT_S):
                     plan = await self._service.plan(self._op, self._selector)
+            except UsageError as error:
+                await self._cannot_plan(_with_hint(error), again=False)
+                return
             except PooldeckError as error:
-                await self._cannot_plan(f"{error}; {error.hint}" if error.hint else str(error))
+                await self._cannot_plan(_with_hint(error))
             except TimeoutError:
                 await self._cannot_plan(f"{self._selector} did not answer within {PLAN_LIMIT_S:g} s")
             else:
                 await self._take(plan)
             await asyncio.sleep(_interval_s(self._plan))
 
-    async def _cannot_plan(self, reason: str) -> None:
+    async def _cannot_plan(self, reason: str, *, again: bool = True) -> None:
         if self._plan is None:
-            note = Static(id="planning", markup=False)
-            note.update(
-                content(
-                    [Cell(f"This cannot be planned: {reason}\n\nEsc goes back; it is tried again.", Tone.BAD)]
-                )
+            end = "Esc goes back; it is tried again." if again else "Esc goes back."
+            text = content(
+                [Cell(f"This cannot be planned: {reason}\n\n{end}", Tone.BAD)],
+                ascii_only=self.deck.ascii_only,
             )
+            note = Static(id="planning", markup=False)
+            note.update(text)
             await self._replace_body([note])
         else:
             self._lock(f"it cannot be planned now: {reason}")
@@ -200,14 +204,14 @@ class PlanScreen(DeckScreen):
             run = self._service.submit(plan, permit)
         except PooldeckError as error:
             self.deck.complain(error)
-            self.deck.go_back()
+            self.deck.action_back()
             return
         self.app.switch_screen(RunScreen(run))
 
     @on(confirm.Confirm.Cancelled)
     def _declined(self, message: confirm.Confirm.Cancelled) -> None:
         message.stop()
-        self.deck.go_back()
+        self.deck.action_back()
 
     def action_scroll(self, pages: int) -> None:
         """Scroll the plan while the focus stays on the answer."""
@@ -215,6 +219,10 @@ class PlanScreen(DeckScreen):
         page = panel.query_one(".confirm--body") if panel is not None else self._view
         if page is not None:
             page.scroll_relative(y=pages * max(1, page.size.height - 1), animate=False)
+
+
+def _with_hint(error: PooldeckError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def _shape(verdict: Verdict | None) -> object:

@@ -65,14 +65,25 @@ class RunScreen(DeckScreen):
     @work(exclusive=True, group="run")
     async def _follow(self) -> None:
         view = self.query_one(LogView)
+        last: tuple[str, str] | None = None
         async for event in self._run.events():
-            view.write(self._line(event))
+            # What is waited for is told many times a second; a line a change is enough.
+            if (event.target, event.text) != last:
+                view.write(self._line(event))
+            last = event.target, event.text
         try:
             receipt = await self._run.receipt()
         except PooldeckError as error:
             self._state([Cell(f"FAILED  {error}", Tone.BAD)])
             return
         self._state(receipt_cells(receipt))
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What is over cannot be stopped."""
+        if action == "stop" and self._run.done:
+            return False
+        return super().check_action(action, parameters)
 
     def _line(self, event: Event) -> LogLine:
         text = to_ascii(event.text) if self.deck.ascii_only else event.text

@@ -16,6 +16,8 @@ GUTTER = 2
 """Cells at the left of every row: the cursor's mark and the selection's."""
 GAP = 1
 """Cells before each column."""
+TURN_GAP = 2
+"""Cells before text that follows a number: the number ends where the text begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,13 @@ class Placed:
     """Position among the grid's columns, which is that of its cell in a row."""
     column: Column
     width: int
+    gap: int = GAP
+    """Cells before it."""
+
+    @property
+    def span(self) -> int:
+        """Cells with its gap."""
+        return self.gap + self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ class Arrangement:
     @property
     def content_width(self) -> int:
         """Width of all shown columns side by side."""
-        return self.fixed_width + sum(placed.width + GAP for placed in self.scrolling)
+        return self.fixed_width + sum(placed.span for placed in self.scrolling)
 
     def first_at(self, offset: int) -> int:
         """Which scrolling column comes first at a horizontal offset; len(scrolling) never."""
@@ -97,12 +106,12 @@ class Arrangement:
         """The column at a cell of the screen, its gap included; None in the gutter or beyond the last."""
         edge = GUTTER
         for placed in self.fixed:
-            edge += GAP + placed.width
+            edge += placed.span
             if GUTTER <= x < edge:
                 return placed.column
         edge = self.fixed_width
         for placed in self.shown_at(offset)[0]:
-            edge += GAP + placed.width
+            edge += placed.span
             if self.fixed_width <= x < edge:
                 return placed.column
         return None
@@ -115,11 +124,11 @@ class Arrangement:
         for position in range(first, len(self.scrolling)):
             placed = self.scrolling[position]
             # The mark that says "more" takes one cell unless this is the last column.
-            need = GAP + placed.width + (0 if position == len(self.scrolling) - 1 else 1)
+            need = placed.span + (0 if position == len(self.scrolling) - 1 else 1)
             if need > left:
                 return tuple(shown), True
             shown.append(placed)
-            left -= GAP + placed.width
+            left -= placed.span
         return tuple(shown), False
 
 
@@ -145,11 +154,12 @@ def arrange(
         natural[i] if column.min_width is None else min(natural[i], column.least_width)
         for i, column in enumerate(columns)
     ]
+    gaps = [_gap(columns, i) for i in range(len(columns))]
     shown = list(range(len(columns)))
     spare_cells = GUTTER + (1 if len(columns) > fixed_count else 0)
 
     def excess() -> int:
-        return spare_cells + sum(least[i] + GAP for i in shown) - available
+        return spare_cells + sum(least[i] + gaps[i] for i in shown) - available
 
     if hide:
         optional = sorted(
@@ -159,10 +169,15 @@ def arrange(
         while optional and excess() > 0:
             shown.remove(optional.pop())
     widths = _widths(columns, shown, natural, least, -excess(), fixed_count)
-    _squeeze_fixed(widths, shown[:fixed_count], available - spare_cells - GAP * fixed_count)
-    kept = [Placed(i, columns[i], widths[i]) for i in shown]
+    _squeeze_fixed(widths, shown[:fixed_count], available - spare_cells - sum(gaps[:fixed_count]))
+    kept = [Placed(i, columns[i], widths[i], gaps[i]) for i in shown]
     hidden = tuple(columns[i].key for i in range(len(columns)) if i not in widths)
     return _place(kept, hidden, available, fixed_count)
+
+
+def _gap(columns: Sequence[Column], index: int) -> int:
+    turns = index > 0 and columns[index - 1].align == "right" and columns[index].align == "left"
+    return TURN_GAP if turns else GAP
 
 
 def _widths(
@@ -200,12 +215,12 @@ def _squeeze_fixed(widths: dict[int, int], fixed: Sequence[int], room: int) -> N
 
 def _place(kept: Sequence[Placed], hidden: tuple[str, ...], available: int, fixed_count: int) -> Arrangement:
     fixed, scrolling = tuple(kept[:fixed_count]), tuple(kept[fixed_count:])
-    fixed_width = GUTTER + sum(placed.width + GAP for placed in fixed) + (1 if scrolling else 0)
+    fixed_width = GUTTER + sum(placed.span for placed in fixed) + (1 if scrolling else 0)
     room = max(0, available - fixed_width)
     stops: list[int] = []
     offset = 0
     for placed in scrolling:
         stops.append(offset)
-        offset += placed.width + GAP
+        offset += placed.span
     last_stop = next((stop for stop in stops if offset - stop <= room), stops[-1] if stops else 0)
     return Arrangement(fixed, scrolling, hidden, fixed_width, tuple(stops), last_stop, room)

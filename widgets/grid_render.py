@@ -16,7 +16,7 @@ from rich.text import Text
 from textual.strip import Strip
 
 from widgets.cells import ASCII_ELLIPSIS, ELLIPSIS, Cell, Tone, Toned, clean, fit, plain, width_of
-from widgets.grid_columns import GAP, Arrangement, Placed
+from widgets.grid_columns import Arrangement, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Painter:
         if arrangement.scrolling:
             line.add(glyphs.more_left if arrangement.first_at(offset) else " ", hint)
         self._titles(line, shown, look)
-        filled = arrangement.fixed_width + sum(placed.width + GAP for placed in shown)
+        filled = arrangement.fixed_width + sum(placed.span for placed in shown)
         if more and filled < width:
             line.add(" " * (width - filled - 1), style)
             line.add(glyphs.more_right, hint)
@@ -140,7 +140,7 @@ class Painter:
         mark = self._glyphs.descending if look.sort_reverse else self._glyphs.ascending
         for placed in columns:
             column, title = placed.column, clean(placed.column.title)
-            line.add(" " * GAP, style)
+            line.add(" " * placed.gap, style)
             if column.key != look.sort_key:
                 line.add(fit(title, placed.width, column.align, ellipsis=self._glyphs.ellipsis), style)
                 continue
@@ -175,7 +175,7 @@ class Painter:
         for placed in columns:
             # The gap goes with its cell, so that neighbours that both changed are one segment.
             cell_style = self._over(style, self._palette.changed) if placed.index in changed else style
-            line.add(" " * GAP, cell_style)
+            line.add(" " * placed.gap, cell_style)
             if placed.index >= len(cells):
                 line.add(" " * placed.width, style)
                 continue

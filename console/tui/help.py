@@ -32,7 +32,7 @@ TABLES: tuple[tuple[str, str], ...] = (
     ("arrows  j k", "move; left and right scroll the columns that do not fit"),
     ("g G  PgUp PgDn", "first, last row; a page"),
     ("Tab", "the other table"),
-    ("space", "mark; ctrl+space marks the range, ctrl+\\ unmarks all"),
+    ("space", "mark and go on to the next row; ctrl+space marks the range, ctrl+\\ unmarks all"),
     ("/", "filter while you type, Enter keeps it, Esc takes it off"),
     ("z  ctrl+z", "only rows that need a look"),
     ("d  y", "details; the row as it was read"),

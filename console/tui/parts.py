@@ -57,6 +57,38 @@ class Line(Static):
         return "   ".join(cell.text for cell in self._shown or ())
 
 
+class Note(Line):
+    """What explains the row in use: as many lines as it takes, within bounds, and a mark where it is cut."""
+
+    LINES, LINES_SMALL, SMALL_HEIGHT = 4, 1, 16
+    """Most lines; on a terminal that is lower than the last one, fewer."""
+
+    def show(self, cells: Sequence[Cell], *, separator: str = "   ") -> None:
+        """Show `cells` one after the other."""
+        shown = tuple(cells)
+        if self._shown != shown:
+            self._shown = shown
+            self._draw(separator)
+
+    def on_resize(self) -> None:
+        """Wrap anew."""
+        self._draw("   ")
+
+    def _draw(self, separator: str) -> None:
+        width = self.content_size.width
+        if not width:
+            return
+        most = self.LINES if self.app.size.height >= self.SMALL_HEIGHT else self.LINES_SMALL
+        text = content(self._shown or (), separator=separator, ascii_only=self._ascii_only)
+        lines = text.wrap(width)
+        if len(lines) > most:
+            mark = "~" if self._ascii_only else "…"
+            last = lines[most - 1].rstrip()
+            lines = [*lines[: most - 1], Content.assemble(last[: width - 1], mark)]
+        self.styles.height = max(1, len(lines))
+        self.update(Content("\n").join(lines), layout=False)
+
+
 _TONES: dict[str, BannerTone] = {"production": "danger", "staging": "caution", "development": "calm"}
 
 

@@ -44,7 +44,8 @@ def bouncer_details(
     sections = [_identity(pooler, config_file, monitor), _condition(pooler)]
     sample = pooler.sample
     if sample is not None:
-        sections += [_numbers(pooler, sample), _databases(sample), _missing(sample), _settings(sample)]
+        sections += [_unread(sample), _numbers(pooler, sample), _databases(sample)]
+        sections += [_missing(sample), _settings(sample)]
     return tuple(section for section in sections if section.lines)
 
 
@@ -83,6 +84,14 @@ def _condition(pooler: PoolerSnapshot) -> Section:
     return Section("Condition", tuple(lines))
 
 
+def _unread(sample: Sample) -> Section:
+    """Say what could not be read and why: numbers that rest on it are of an earlier reading, or n/a."""
+    return Section(
+        "Not read",
+        tuple((f"SHOW {what}", Cell(why, Tone.WARN)) for what, why in sorted(sample.unread.items())),
+    )
+
+
 def _numbers(pooler: PoolerSnapshot, sample: Sample) -> Section:
     row = BouncerRow(pooler)
     known = row.sample is not None
@@ -90,7 +99,7 @@ def _numbers(pooler: PoolerSnapshot, sample: Sample) -> Section:
     tone = Tone.PLAIN if known and not row.old else Tone.DIM
     rates = row.rates
     lines = (
-        ("clients", Cell(numbers.count(sum(pool.cl_active for pool in pools)), tone)),
+        ("clients active", Cell(numbers.count(sum(pool.cl_active for pool in pools)), tone)),
         ("clients waiting", Cell(numbers.count(sum(pool.cl_waiting for pool in pools)), tone)),
         ("longest wait", Cell(numbers.duration_us(max((p.maxwait_us for p in pools), default=0)), tone)),
         ("servers", Cell(numbers.count(sum(pool.servers for pool in pools)), tone)),

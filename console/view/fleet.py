@@ -127,11 +127,25 @@ def note(row: BouncerRow) -> Cell:
     if wrong is not None:
         return Cell(f"{row.key}: {wrong}", Tone.BAD if row.state == "unreachable" else Tone.WARN)
     sample = row.sample
+    if row.state == "paused?":
+        return Cell(
+            f"{row.key}: seems paused: clients wait, no server is left ({row.version} has no SHOW STATE); "
+            "R plans the resume",
+            Tone.WARN,
+        )
+    if row.state in ("paused", "suspended"):
+        return Cell(f"{row.key}: {row.state}: clients wait until it is resumed; R plans it", Tone.WARN)
     if row.paused_databases:
-        return Cell(f"{row.key}: paused databases: {', '.join(row.paused_databases)}", Tone.WARN)
+        names = ", ".join(row.paused_databases)
+        return Cell(
+            f"{row.key}: paused databases: {names}: their clients wait; R plans the resume", Tone.WARN
+        )
     disabled = [database.name for database in sample.databases if database.disabled] if sample else []
     if disabled:
         return Cell(f"{row.key}: disabled databases: {', '.join(disabled)}", Tone.WARN)
+    unread = states.unread(row.pooler)
+    if unread is not None:
+        return Cell(f"{row.key}: {unread}", Tone.WARN)
     if row.state == "reachable":
         return Cell(f"{row.key}: {row.version} has no SHOW STATE (needs 1.19), so a pause cannot be read")
     labels = " ".join(f"{key}={value}" for key, value in row.labels.items())

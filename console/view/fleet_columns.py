@@ -117,7 +117,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
     ),
     _number(
         "clients",
-        "clients",
+        "cl act",
         7,
         Kind.COUNT,
         _total("cl_active"),
@@ -134,16 +134,6 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "Server connections in use by a client (sv_active).",
         names=("sv_active",),
         letter="V",
-    ),
-    _number(
-        "idle",
-        "idle",
-        5,
-        Kind.COUNT,
-        _total("sv_idle"),
-        "Server connections ready for a client (sv_idle).",
-        names=("sv_idle",),
-        letter="I",
     ),
     _number(
         "use",
@@ -174,6 +164,16 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "Queries a second, from two readings of SHOW STATS 5 s apart.",
         names=("queries", "query"),
         letter="Q",
+    ),
+    _number(
+        "idle",
+        "idle",
+        5,
+        Kind.COUNT,
+        _total("sv_idle"),
+        "Server connections ready for a client (sv_idle).",
+        names=("sv_idle",),
+        letter="I",
     ),
     _number(
         "query_time",
@@ -239,7 +239,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
     ViewColumn(
         "address",
         "address",
-        28,
+        24,
         Kind.TEXT,
         lambda row: address(row.pooler.info),
         "Where it listens; `host > address` when it is reached over SSH.",

@@ -122,7 +122,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
     ),
     _column(
         "clients",
-        "clients",
+        "cl act",
         7,
         _COUNT,
         _counter("cl_active"),

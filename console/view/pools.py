@@ -154,6 +154,9 @@ def note(row: PoolRow) -> Cell:
         return Cell(f"{place}: {wrong}", Tone.BAD if row.pooler.state == "unreachable" else Tone.WARN)
     if row.paused:
         return Cell(f"{place}: {row.state}; clients wait until it is resumed", Tone.WARN)
+    unread = states.unread(row.pooler)
+    if unread is not None:
+        return Cell(f"{place}: {unread}", Tone.WARN)
     sample = row.pooler.sample
     lacking = [
         f"{name.partition('.')[2]} {needs(version)}"

@@ -95,6 +95,17 @@ def age_cell(freshness: Freshness) -> Cell:
     return Cell(numbers.age(freshness.age_s), Tone.WARN if isinstance(freshness, Stale) else Tone.DIM)
 
 
+def unread(pooler: PoolerSnapshot) -> str | None:
+    """Say in one line what an answering pooler could not be asked for; None when all was read."""
+    sample = current_sample(pooler)
+    if sample is None or not sample.unread:
+        return None
+    what, why = min(sample.unread.items())
+    more = len(sample.unread) - 1
+    also = f", and {more} more" if more else ""
+    return f"SHOW {what} not read{also} (d tells all): {why}"
+
+
 def trouble(freshness: Freshness) -> str | None:
     """Say in one line why a node does not answer, its phase first; None when it does."""
     if isinstance(freshness, Fresh):

@@ -68,12 +68,12 @@ def _sum(rows: Sequence[BouncerRow], value: Callable[[BouncerRow], float | None]
 def strip(totals: FleetTotals) -> tuple[tuple[Cell, ...], ...]:
     """Return the totals as two lines of cells: who is there, and what moves."""
     waiting = totals.waiting.value or 0
-    first = [Cell(f"{numbers.count(totals.clients.value)} clients {_coverage(totals)}", Tone.STRONG)]
+    first = [Cell(f"{numbers.count(totals.clients.value)} active clients {_coverage(totals)}", Tone.STRONG)]
     silent = totals.bouncers - totals.answering
     if silent:
         first.append(Cell(f"{silent} not answering", Tone.BAD))
     if totals.paused:
-        first.append(Cell(f"{totals.paused} paused", Tone.WARN))
+        first.append(Cell(f"{totals.paused} PAUSED", Tone.BAD))
     if totals.stale:
         first.append(Cell(f"{totals.stale} stale", Tone.WARN))
     wait = f"{numbers.count(totals.waiting.value)} waiting"

@@ -67,6 +67,24 @@ async def test_a_command_that_a_bad_line_delivers_all_at_once_is_the_command(tur
         await until(pilot, lambda: table(pilot).filter_text == "wait>5")
 
 
+async def test_a_filter_that_cannot_be_read_is_given_back_to_be_mended() -> None:
+    async with recorded_app().run_test(size=(120, 40)) as pilot:
+        await started(pilot)
+        await pilot.press("slash", *"wait>>", "enter")
+        line = table(pilot).command_line
+        await until(pilot, lambda: line.is_open and line.text == "wait>>")
+        await until(pilot, lambda: "'>' is no number for wait" in text_of(pilot.app))
+        await pilot.press("backspace", "5", "enter")
+        await until(pilot, lambda: table(pilot).filter_text == "wait>5")
+
+
+async def test_the_note_shows_error_and_hint_of_an_unreachable_bouncer_at_80_columns() -> None:
+    async with recorded_app().run_test(size=(80, 24)) as pilot:
+        await started(pilot)
+        await until(pilot, lambda: table(pilot).panel.grid.move_cursor("gone-1"))
+        await until(pilot, lambda: "before you accept it" in text_of(pilot.app))
+
+
 async def test_enter_drills_down_and_escape_comes_back() -> None:
     async with recorded_app().run_test(size=(120, 40)) as pilot:
         await started(pilot)

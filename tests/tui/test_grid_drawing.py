@@ -221,7 +221,7 @@ async def test_toned_and_styled_cells_keep_their_text_and_alignment() -> None:
     app = FewApp(ListSource(rows))
     async with app.run_test(size=(40, 5)) as pilot:
         await settle(pilot)
-        assert screen_text(app)[1:3] == ["›  a              12 up", "   b             345 a rathe…"]
+        assert screen_text(app)[1:3] == ["›  a              12  up", "   b             345  a rathe…"]
 
 
 async def test_themes_are_followed_at_once() -> None:

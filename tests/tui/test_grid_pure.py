@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from widgets.cells import Toned, clean, fit, plain, width_of
-from widgets.grid_columns import GAP, GUTTER, Column, arrange
+from widgets.grid_columns import GAP, GUTTER, TURN_GAP, Column, arrange
 from widgets.grid_sort import sort_order
 from widgets.grid_source import ListRow, ListSource
 from widgets.grid_state import GridState
@@ -53,6 +53,17 @@ def test_no_control_character_reaches_the_terminal(text: str) -> None:
     assert len(clean(text)) == len(text)
 
 
+def test_text_after_a_number_keeps_its_distance() -> None:
+    columns = [
+        Column("k", "k"),
+        Column("n", "number", 8, "right"),
+        Column("t", "text", 8),
+        Column("u", "u", 3),
+    ]
+    placed = arrange(columns, {}, 80).placed
+    assert [place.gap for place in placed] == [1, 1, 2, 1]
+
+
 def test_escape_sequences_in_a_database_name_are_shown_not_obeyed() -> None:
     assert plain("a\x1b[2Jb\nc") == "a?[2Jb?c"
     assert plain(Text("x\ty")) == "x?y"
@@ -77,14 +88,14 @@ def shown(available: int, **options: Any) -> dict[str, int]:
 
 
 def test_the_flexible_column_takes_what_is_left_over() -> None:
-    assert shown(100)["mode"] == 12 + 100 - (GUTTER + 1 + 20 + 8 + 6 + 6 + 12 + 5 * GAP)
+    assert shown(100)["mode"] == 12 + 100 - (GUTTER + 1 + 20 + 8 + 6 + 6 + 12 + 4 * GAP + TURN_GAP)
     assert arrange(columns(), {}, 100).content_width == 100
 
 
 def test_text_shrinks_first_then_columns_go_by_priority() -> None:
-    assert shown(56)["name"] == 16
-    assert shown(50) == {"name": 10, "wait": 8, "used": 6, "tested": 6, "mode": 12}
-    assert set(shown(49)) == {"name", "wait", "used", "mode"}
+    assert shown(57)["name"] == 16
+    assert shown(51) == {"name": 10, "wait": 8, "used": 6, "tested": 6, "mode": 12}
+    assert set(shown(50)) == {"name", "wait", "used", "mode"}
     assert arrange(columns(), {}, 42).hidden == ("used", "tested")
 
 

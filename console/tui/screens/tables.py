@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from console.errors import UsageError
 from console.model.fleet import FleetSnapshot
-from console.tui.parts import Line
+from console.tui.parts import Line, Note
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.tables import TablePanel
 from console.tui.views import BOUNCERS, POSTGRES, pools_view, selector_of
@@ -91,7 +91,7 @@ class TableScreen(DeckScreen):
         note = self.panel.note_of_cursor()
         if note is not None:
             cells.append(note)
-        self.query_one("#note", Line).show(cells)
+        self.query_one("#note", Note).show(cells)
 
     @on(CursorMoved)
     @on(MarksChanged)
@@ -237,7 +237,7 @@ class FleetScreen(TableScreen):
         super().show(snapshot)
         rows = self.query_one("#bouncers", TablePanel).all_rows
         first, second = strip(fleet_totals(rows))
-        self.query_one("#totals-1", Line).show(first)
+        self.query_one("#totals-1", Line).show(first, separator="  ")
         self.query_one("#totals-2", Line).show(second)
 
     @on(Activated)

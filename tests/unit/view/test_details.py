@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from console.view.details import as_text, bouncer_details, postgres_details, raw_sections
 from tests.tui.recording import snapshot
 
@@ -26,6 +28,19 @@ def test_settings_say_what_differs_from_the_default_and_what_needs_a_restart() -
     assert "5000   (default 100)" in text
     assert "6432   needs a restart" in text
     assert "/etc/pgbouncer/pgbouncer.ini" in text
+
+
+def test_what_was_not_read_is_told_with_its_reason() -> None:
+    pooler = snapshot().by_name["edge-1a"]
+    assert pooler.sample is not None
+    sample = replace(
+        pooler.sample, unread={"CONFIG": "not allowed", "CLIENTS": "60,000 clients are connected"}
+    )
+    text = as_text(bouncer_details(replace(pooler, sample=sample)))
+    assert "Not read" in text
+    assert "60,000 clients are connected" in text
+    assert "SHOW CONFIG" in text
+    assert "Not read" not in text_of("edge-1a")
 
 
 def test_before_the_first_reading_the_inventory_speaks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 
+from console.model.fleet import PoolerState
 from console.model.rows import Pool
 from console.view.cells import Cell, Kind, Tone, column_named
 from console.view.fleet import BouncerRow, bouncer_rows
@@ -92,9 +93,29 @@ def test_a_queue_is_loud_and_a_quiet_bouncer_is_calm() -> None:
 
 
 def test_the_note_names_what_is_paused_and_what_an_old_version_cannot_say() -> None:
-    assert bouncer_note(bouncer("edge-2b")).text == "edge-2b: paused databases: reporting"
+    assert "edge-2b: paused databases: reporting" in bouncer_note(bouncer("edge-2b")).text
     assert "needs 1.19" in bouncer_note(bouncer("legacy-118")).text
     assert "load_balance_hosts n/a (needs 1.24)" in pool_note(pool_of("legacy-118")).text
+
+
+def test_the_note_of_a_pause_says_what_clients_do_and_how_it_ends() -> None:
+    paused = bouncer_note(bouncer("edge-2a"))
+    assert paused == Cell("edge-2a: paused: clients wait until it is resumed; R plans it", Tone.WARN)
+    old = bouncer("legacy-118").pooler
+    inferred = bouncer_note(BouncerRow(replace(old, state=PoolerState.MAYBE_PAUSED))).text
+    assert "seems paused" in inferred
+    assert "1.18.0 has no SHOW STATE" in inferred
+
+
+def test_the_note_hints_at_what_was_not_read() -> None:
+    row = bouncer("edge-1a")
+    assert row.sample is not None
+    sample = replace(row.sample, unread={"CONFIG": "not allowed", "USERS": "not allowed"})
+    pooler = replace(row.pooler, sample=sample)
+    expected = "SHOW CONFIG not read, and 1 more (d tells all): not allowed"
+    assert expected in bouncer_note(BouncerRow(pooler)).text
+    pools = PoolRow(pooler, sample.pools[0], None, None, True)
+    assert expected in pool_note(pools).text
 
 
 def test_a_column_the_version_lacks_is_not_available_and_never_nil() -> None:

@@ -13,7 +13,8 @@ def lines() -> list[str]:
 
 def test_a_total_names_how_many_bouncers_it_covers() -> None:
     first = lines()[0]
-    assert "clients on 7 of 10 bouncers" in first
+    assert "active clients on 7 of 10 bouncers" in first
+    assert "2 PAUSED" in first
     assert "3 not answering" in first
     assert "1 stale" in first
     assert "1.93M waiting up to 3m 10s" in lines()[1]
@@ -29,4 +30,4 @@ def test_bouncers_that_do_not_answer_are_not_counted_as_nil() -> None:
 def test_an_empty_fleet_has_no_totals() -> None:
     totals = fleet_totals(bouncer_rows(empty_snapshot()))
     assert totals.bouncers == 0
-    assert "n/a clients on 0 bouncers" in strip(totals)[0][0].text
+    assert "n/a active clients on 0 bouncers" in strip(totals)[0][0].text

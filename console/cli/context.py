@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from console.clock import Clock
     from console.config.credentials import Credentials
@@ -51,6 +53,17 @@ def read_inventory(options: Globals) -> tuple[Inventory, Path]:
 
     path = find_inventory(options.fleet)
     return load_inventory(path), path
+
+
+def bouncer_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the bouncers that begin with `incomplete`, for a shell's completion; [] without an inventory."""
+    from console.errors import PooldeckError
+
+    try:
+        inventory, _ = read_inventory(Globals(fleet=context.find_root().params.get("fleet")))
+    except PooldeckError:
+        return []
+    return [bouncer.name for bouncer in inventory.bouncers if bouncer.name.startswith(incomplete)]
 
 
 @asynccontextmanager

@@ -95,7 +95,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     code = _run()
     try:
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
     except OSError:
         # Where Python would end with 120 because its own last flush failed, the outcome counts.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
@@ -119,6 +120,9 @@ def _run() -> int:
         with contextlib.suppress(OSError):
             usage()
         return ExitCode.USAGE
+    if code == ExitCode.INTERRUPTED:
+        # Typer turns a KeyboardInterrupt into this number without a word.
+        note("pooldeck: interrupted")
     return code if isinstance(code, int) else ExitCode.OK
 
 

@@ -11,13 +11,14 @@ import json
 import os
 import shlex
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.context import Globals
+from console.cli.context import Globals, bouncer_names
 from console.cli.diagnostics import ExitCode, note, on_terminal, printable, run_async, silence_output
 from console.errors import RefusedError, UsageError
 from console.operations.verbs import VERBS, Verb
@@ -61,7 +62,13 @@ def _command(verb: Verb) -> Callable[..., int]:
     def command(
         context: typer.Context,
         selector: Annotated[
-            str, typer.Argument(metavar="SELECTOR", help="One bouncer, or NAME/DATABASE.", show_default=False)
+            str,
+            typer.Argument(
+                metavar="SELECTOR",
+                help="One bouncer, or NAME/DATABASE.",
+                show_default=False,
+                autocompletion=bouncer_names,
+            ),
         ],
         plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and end.")] = False,
         yes: Annotated[
@@ -98,11 +105,15 @@ async def _operate(options: Globals, wish: _Wish) -> int:
             stack.inventory, stack.connector, journal, stack.clock, read_only=options.read_only
         )
         async with service:
-            plan = await service.plan(wish.op, wish.selector, timeout_s=wish.timeout_s)
-            if wish.plan_only:
-                _show_plan(service, plan, wish)
-                return ExitCode.OK
-            run = await _confirmed_run(service, plan, wish)
+            try:
+                plan = await service.plan(wish.op, wish.selector, timeout_s=wish.timeout_s)
+                if wish.plan_only:
+                    _show_plan(service, plan, wish)
+                    return ExitCode.OK
+                run = await _confirmed_run(service, plan, wish)
+            except asyncio.CancelledError:
+                note("stopped; nothing was sent")
+                raise
             receipt = await _follow(run)
             _show_receipt(receipt, stack.clock.wall_s(), wish)
             return _exit_code(receipt)
@@ -155,7 +166,9 @@ async def _answer(verdict: Confirm, plan: Plan, wish: _Wish) -> tuple[str | None
             f"{verdict.question}: nobody is here to agree", where="guard.confirm", hint=f"pass {needed}"
         )
     asked = "Enter to go on, anything else to stop" if verdict.phrase is None else f"type {verdict.phrase}"
-    sys.stderr.write(f"{verdict.question}. {asked}: ")
+    # What was typed before the question was shown is no answer to it.
+    termios.tcflush(0, termios.TCIFLUSH)
+    sys.stderr.write(printable(f"{verdict.question}. {asked}: "))
     sys.stderr.flush()
     typed = await _read_line()
     if typed != (verdict.phrase or ""):
@@ -177,10 +190,16 @@ async def _read_line() -> str | None:
             await ready.wait()
     except TimeoutError:
         raise UsageError(f"no answer for {ANSWER_LIMIT_S:g} s; nothing was sent") from None
+    except asyncio.CancelledError:
+        note("")
+        raise
     finally:
         loop.remove_reader(0)
     line = os.read(0, 4096).decode(errors="replace")
-    return line.rstrip("\n") if line else None
+    if not line:
+        note("")
+        return None
+    return line.rstrip("\n")
 
 
 async def _follow(run: Run) -> RunReceipt:

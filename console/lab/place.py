@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import stat
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from console.lab.tools import cache_dir
 
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path, without the final zero (unix(7): sun_path is 108)."""
+_PLAIN_PATH = re.compile(r"""[^\s"'\\#%;$]+""")
+"""sshd, PgBouncer and PostgreSQL each quote differently, some not at all."""
 _LONGEST_SOCKET = "core-99/sock/.s.PGSQL.65535"
 
 
@@ -26,12 +29,18 @@ def prepare_directory(directory: Path, account: Account) -> None:
     """Make the lab's folder: 0700, the account's.
 
     Raises:
-        LabError: the path is too long for sockets, the account cannot get there, it holds something else,
-            or it belongs to someone else.
+        LabError: the path is too long for sockets or holds odd characters, the account cannot get there,
+            it holds something else, or it belongs to someone else.
     """
     where = str(directory)
     if len(os.fsencode(directory / _LONGEST_SOCKET)) > SOCKET_PATH_LIMIT:
         raise LabError("the path is too long for Unix sockets", where=where, hint="choose a shorter --dir")
+    if not _PLAIN_PATH.fullmatch(where):
+        raise LabError(
+            "the servers' configuration files take no such path",
+            where=where,
+            hint="choose a --dir without spaces, quotes and the like",
+        )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         _check_reachable(directory, account)

@@ -154,6 +154,12 @@ async def probe_paused(session: WriteSession, *, timeout_s: float) -> bool:
             return False
         if "already" in error.message:
             return True
+        if "admin access needed" in error.message:
+            raise NodeError(
+                Phase.AUTH,
+                "the inventory's admin_user may log in but is no admin there, so nothing can be changed",
+                hint="list it in admin_users of the pooler, then RELOAD it",
+            ) from error
         raise NodeError(Phase.PROTOCOL, f"the probe for a pause was answered: {error.message}") from error
     raise NodeError(Phase.PROTOCOL, f"the probe for a pause was answered {tag}")
 

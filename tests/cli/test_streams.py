@@ -74,6 +74,13 @@ def test_without_standard_input_the_console_says_that_it_needs_a_terminal(fleet:
     assert ended.stderr.startswith("pooldeck: the console needs a terminal")
 
 
+def test_closed_streams_change_no_exit_code(fleet: Path) -> None:
+    for words, code in ((("inventory", "check"), 0), (("pause", "nope"), 2), (("nosuch",), 2)):
+        argv = [sys.executable, "-m", "console.cli.main", "--fleet", str(fleet), *words]
+        ended = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *argv], timeout=LIMIT_S, check=False)
+        assert ended.returncode == code, words
+
+
 def test_control_characters_of_a_name_are_shown_not_obeyed(tmp_path: Path) -> None:
     place = tmp_path / "fleet.toml"
     place.write_text(FLEET.replace('"edge"', '"e\\u001b[31mvil\\u009b"'), encoding="utf-8")

@@ -284,6 +284,15 @@ def test_a_path_too_long_for_sockets_is_refused(make_lab: MakeLab) -> None:
         Lab.up(make_lab.place() / ("x" * 90))
 
 
+def test_a_path_that_the_servers_cannot_write_down_is_refused_before_anything_starts(
+    make_lab: MakeLab,
+) -> None:
+    place = make_lab.place() / "sp ace"
+    with pytest.raises(LabError, match="take no such path"):
+        Lab.up(place)
+    assert not place.exists()
+
+
 @pytest.mark.parametrize(("bouncers", "load_s"), [(0, None), (33, None), (1, 0), (1, 86_401)])
 def test_numbers_that_make_no_sense_are_refused(make_lab: MakeLab, bouncers: int, load_s: int | None) -> None:
     with pytest.raises(UsageError):

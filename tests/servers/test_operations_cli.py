@@ -264,22 +264,87 @@ def test_on_a_terminal_the_name_has_to_be_typed(shell: Shell) -> None:
     assert shell.paused()
 
 
+def test_what_was_typed_before_the_question_is_no_answer(shell: Shell) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"\n")
+        process = shell.start("reload", "edge", stdin=theirs, stderr=theirs)
+        seen = _read_until(ours, b"anything else to stop: ")
+        os.write(ours, b"no\n")
+        out, _ = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 3, seen
+        assert out == ""
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_at_the_question_says_that_nothing_was_sent(shell: Shell, number: int) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        process = shell.start("pause", "edge", stdin=theirs, stderr=theirs)
+        _read_until(ours, b"type edge: ")
+        process.send_signal(number)
+        _read_until(ours, b"stopped; nothing was sent\r\npooldeck: interrupted\r\n")
+        process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 130
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert not shell.paused()
+
+
+def test_an_admin_user_that_is_none_is_told_where_to_mend_it(shell: Shell) -> None:
+    shell.fleet.write_text(
+        shell.fleet.read_text().replace(f'admin_user = "{ADMIN}"', f'admin_user = "{MONITOR}"')
+    )
+    shell.environ["ADMIN_WORD"] = shell.environ["MONITOR_WORD"]
+    failed = shell("pause", "edge", "--yes")
+    assert failed.returncode == 1
+    assert "is no admin there" in failed.stderr
+    assert "next: list it in admin_users" in failed.stderr
+
+
+def test_the_shell_completes_names_of_bouncers(shell: Shell) -> None:
+    shell.environ |= {"_POOLDECK_COMPLETE": "complete_bash", "COMP_CWORD": "4"}
+    shell.environ["COMP_WORDS"] = f"pooldeck --fleet {shell.fleet} pause e"
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv[0] = 'pooldeck'; from console.cli.main import main; main()",
+        ],
+        env=shell.environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ended.stdout.split() == ["edge"], ended.stderr
+
+
 def _typed(shell: Shell, answer: str) -> int:
     ours, theirs = pty.openpty()
     try:
         process = shell.start("pause", "edge", stdin=theirs, stderr=theirs)
-        seen = b""
-        end = time.monotonic() + LIMIT_S
-        while b"type edge: " not in seen:
-            assert time.monotonic() < end, seen
-            if select.select([ours], [], [], 0.1)[0]:
-                seen += os.read(ours, 4096)
+        _read_until(ours, b"type edge: ")
         os.write(ours, answer.encode())
         process.communicate(timeout=LIMIT_S)
         return int(process.returncode)
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def _read_until(terminal: int, words: bytes) -> bytes:
+    seen = b""
+    end = time.monotonic() + LIMIT_S
+    while words not in seen:
+        assert time.monotonic() < end, seen
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 4096)
+    return seen
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -240,7 +240,11 @@ class PooldeckApp(App[int]):
         """Swap with the view before."""
         self.views.swap(self)
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
+        """Take off the filter, else go back one view."""
+        self.go_back()
+
+    def go_back(self) -> None:
         """Take off the filter, else go back one view."""
         screen = self.screen
         if isinstance(screen, TableScreen) and screen.unfilter():

@@ -83,8 +83,8 @@ class Note(Line):
         lines = text.wrap(width)
         if len(lines) > most:
             mark = "~" if self._ascii_only else "…"
-            last = lines[most - 1].rstrip()
-            lines = [*lines[: most - 1], Content.assemble(last[: width - 1], mark)]
+            last = Content(" ").join(line.rstrip() for line in lines[most - 1 :])
+            lines = [*lines[: most - 1], Content.assemble(last.truncate(width - 1), mark)]
         self.styles.height = max(1, len(lines))
         self.update(Content("\n").join(lines), layout=False)
 

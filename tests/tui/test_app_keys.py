@@ -83,6 +83,8 @@ async def test_the_note_shows_error_and_hint_of_an_unreachable_bouncer_at_80_col
         await started(pilot)
         await until(pilot, lambda: table(pilot).panel.grid.move_cursor("gone-1"))
         await until(pilot, lambda: "before you accept it" in text_of(pilot.app))
+        await pilot.resize_terminal(40, 10)
+        await until(pilot, lambda: " gone-1: ssh: the host key of gate-3 h…" in text_of(pilot.app))
 
 
 async def test_enter_drills_down_and_escape_comes_back() -> None:

@@ -11,11 +11,12 @@ from textual.pilot import Pilot
 
 from console.clock import FixedClock
 from console.errors import NodeError, Phase
+from console.operations.outcome import Event, EventKind
 from console.tui.app import PooldeckApp
 from console.tui.screens import plan as plan_module
 from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.plan import PlanScreen
-from console.tui.screens.runs import RunScreen
+from console.tui.screens.runs import RunScreen, is_news
 from console.tui.screens.tables import FleetScreen
 from tests.tui.driving import fake_service, recorded_app, text_of, until
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
@@ -297,6 +298,18 @@ async def test_a_plan_can_be_answered_after_the_terminal_was_too_small(app: Pool
         await pilot.press(*"edge-1a", "enter")
         await asked(pilot, "OK  edge-1a")
         await until(pilot, lambda: "Stop and undo" not in text_of(app))
+
+
+def test_a_run_tells_once_a_second_what_it_waits_for() -> None:
+    def event(kind: EventKind, at_s: float) -> Event:
+        return Event(at_s, "run-1", "edge-1a", kind, f"{kind} at {at_s}")
+
+    waiting = event(EventKind.WAITING, 10.0)
+    assert is_news(waiting, None)
+    assert is_news(waiting, event(EventKind.SENT, 9.9))
+    assert not is_news(event(EventKind.WAITING, 10.4), waiting)
+    assert is_news(event(EventKind.WAITING, 11.0), waiting)
+    assert is_news(event(EventKind.UNDOING, 10.1), waiting)
 
 
 async def test_what_never_can_be_planned_is_not_promised_again(app: PooldeckApp) -> None:

@@ -204,14 +204,14 @@ class PlanScreen(DeckScreen):
             run = self._service.submit(plan, permit)
         except PooldeckError as error:
             self.deck.complain(error)
-            self.deck.action_back()
+            self.deck.go_back()
             return
         self.app.switch_screen(RunScreen(run))
 
     @on(confirm.Confirm.Cancelled)
     def _declined(self, message: confirm.Confirm.Cancelled) -> None:
         message.stop()
-        self.deck.action_back()
+        self.deck.go_back()
 
     def action_scroll(self, pages: int) -> None:
         """Scroll the plan while the focus stays on the answer."""

@@ -65,12 +65,11 @@ class RunScreen(DeckScreen):
     @work(exclusive=True, group="run")
     async def _follow(self) -> None:
         view = self.query_one(LogView)
-        last: tuple[str, str] | None = None
+        told: Event | None = None
         async for event in self._run.events():
-            # What is waited for is told many times a second; a line a change is enough.
-            if (event.target, event.text) != last:
+            if is_news(event, told):
                 view.write(self._line(event))
-            last = event.target, event.text
+                told = event
         try:
             receipt = await self._run.receipt()
         except PooldeckError as error:
@@ -100,6 +99,12 @@ class RunScreen(DeckScreen):
         else:
             self._run.cancel()
             self._state([Cell("STOPPING  what was begun is being undone", Tone.WARN)])
+
+
+def is_news(event: Event, told: Event | None) -> bool:
+    """What is waited for comes several times a second: a line each would push the rest off the screen."""
+    waits = event.kind is EventKind.WAITING and told is not None and told.kind is EventKind.WAITING
+    return not waits or told is None or told.target != event.target or event.at_s - told.at_s >= 1.0
 
 
 class RunsScreen(DeckScreen):

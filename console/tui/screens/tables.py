@@ -238,7 +238,7 @@ class FleetScreen(TableScreen):
         rows = self.query_one("#bouncers", TablePanel).all_rows
         first, second = strip(fleet_totals(rows))
         self.query_one("#totals-1", Line).show(first, separator="  ")
-        self.query_one("#totals-2", Line).show(second)
+        self.query_one("#totals-2", Line).show(second, separator="  ")
 
     @on(Activated)
     def _open(self, message: Activated) -> None:

@@ -7,6 +7,7 @@ foresee goes, traceback and all, into a file of the state folder, whose name is 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import os
 import signal
@@ -22,6 +23,7 @@ from console import errors
 
 T = TypeVar("T")
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LATE_SIGNALS = 3
 """So many signals after the end are one too many: then the process ends at once."""
 _CONTROLS = {
@@ -135,16 +137,23 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
                 os.kill(os.getpid(), number)
 
         # Not the loop's own handlers: closing the loop would take those away before the process ends.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _STOPPING:
             signal.signal(number, on_signal)
         return await coroutine
 
+    # Python takes its handlers away before it has ended; by then threads are joined, so nothing can hang.
+    atexit.register(_ignore_signals)
     try:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
         if interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+def _ignore_signals() -> None:
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end(error: BaseException) -> ExitCode:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,21 @@ def test_a_signal_cancels_and_lets_the_undo_finish(number: signal.Signals) -> No
     with pytest.raises(KeyboardInterrupt):
         diagnostics.run_async(work())
     assert undone == ["resumed"]
+
+
+def test_a_signal_while_python_ends_does_not_take_the_exit_code_away() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from console.cli.diagnostics import run_async\n"
+        "class Last:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid()):\n"
+        "        kill(pid, 15)\n"
+        "sys.last_of_all = Last()\n"
+        "async def work(): return 4\n"
+        "sys.exit(run_async(work()))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=20.0, check=False)
+    assert ended.returncode == 4
 
 
 def test_a_signal_after_the_end_does_not_take_the_exit_code_away() -> None:

@@ -20,6 +20,7 @@ from console.errors import UsageError
 from console.model.fleet import FleetSnapshot
 from console.tui import commands
 from console.tui.parts import MIN_HEIGHT, MIN_WIDTH, SMALL, Note, TopLine
+from console.tui.textual_quirks import while_widgets_leave
 from console.view.cells import Cell, Tone
 from widgets.command_line import CommandLine, no_completions
 
@@ -113,14 +114,16 @@ class DeckScreen(Screen[None]):
         if not self.is_built:
             return
         snapshot = self.deck.snapshot
-        if snapshot is not None:
-            self.show(snapshot)
-        self.tick()
+        with while_widgets_leave():
+            if snapshot is not None:
+                self.show(snapshot)
+            self.tick()
 
     def tick(self) -> None:
         """Refresh what depends on the time alone."""
         if self.is_built:
-            self.query_one(TopLine).show(self.place, self.deck.freshness())
+            with while_widgets_leave():
+                self.query_one(TopLine).show(self.place, self.deck.freshness())
 
     def say(self, cell: Cell) -> None:
         """Show a line above the footer."""

@@ -26,6 +26,7 @@ from console.tui.plan_text import plan_sections, what_moved
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.screens.runs import RunScreen
 from console.tui.sources import to_ascii
+from console.tui.textual_quirks import while_widgets_leave
 from console.view.cells import Cell, Tone
 from widgets import confirm
 from widgets.plan_view import PlanView, Section
@@ -167,9 +168,10 @@ class PlanScreen(DeckScreen):
         view.focus()
 
     async def _replace_body(self, widgets: Sequence[Widget]) -> None:
-        body = self.query_one("#plan-body")
-        await body.remove_children()
-        await body.mount(*widgets)
+        with while_widgets_leave():
+            body = self.query_one("#plan-body")
+            await body.remove_children()
+            await body.mount(*widgets)
 
     @property
     def _panel(self) -> confirm.Confirm | None:

@@ -105,12 +105,13 @@ class Lab:
         account = server_account()
         prepare_directory(directory, account)
         launcher = Launcher(directory / RUN_DIR, account)
-        with locked(directory, timeout_s=LOCK_LIMIT_S):
+        with locked(directory, timeout_s=LOCK_LIMIT_S) as launcher.lock:
             state = wanted_state(read_state(directory), directory, launcher, bouncers, pgbouncer)
             lab = cls(directory, launcher, state, clock=clock or SystemClock())
             lab._start(progress)
             if load_s is not None:
                 lab._start_load(load_s, progress)
+        launcher.lock = None
         return lab
 
     @classmethod

@@ -25,9 +25,10 @@ from console.errors import LabError
 
 POLL_S = 0.02
 LOG_TAIL_LINES = 12
-_RECORD_AND_EXEC = (
-    'ulimit -c 0; IFS= read -r stat </proc/$$/stat && printf "%s\\n" "$stat" >"$0" && exec "$@"'
-)
+_RECORD = 'ulimit -c 0; IFS= read -r stat </proc/$$/stat && printf "%s\\n" "$stat" >"$0" && '
+_RECORD_AND_EXEC = _RECORD + 'exec "$@"'
+_RECORD_AND_EXEC_SERVER = _RECORD + 'exec "$@" </dev/null'
+"""A server's standard input is the lab's lock until its identity is written: see `Launcher.lock`."""
 _NO_LOGIN = ("nologin", "false")
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _children_lock = threading.Lock()
@@ -264,6 +265,9 @@ class Launcher:
     def __init__(self, run_dir: Path, account: Account | None = None) -> None:
         self.account = account or server_account()
         self.run_dir = run_dir
+        self.lock: int | None = None
+        """The file that holds the lab's lock, while it is held. A process on its way to become a server
+        holds it too, so whoever waits for the lock finds its identity written, whatever became of us."""
         self.make_dir(run_dir)
 
     def make_dir(self, path: Path) -> Path:
@@ -371,10 +375,13 @@ class Launcher:
         output: int,
     ) -> subprocess.Popen[bytes]:
         account = self.account
+        tool = output == subprocess.PIPE
+        script = _RECORD_AND_EXEC if tool else _RECORD_AND_EXEC_SERVER
+        kept = subprocess.DEVNULL if self.lock is None else self.lock
         try:
             return _Detached(
-                ["/bin/sh", "-c", _RECORD_AND_EXEC, str(record), *map(str, argv)],
-                stdin=subprocess.PIPE if output == subprocess.PIPE else subprocess.DEVNULL,
+                ["/bin/sh", "-c", script, str(record), *map(str, argv)],
+                stdin=subprocess.PIPE if tool else kept,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,

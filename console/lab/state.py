@@ -118,8 +118,10 @@ def write_state(directory: Path, launcher: Launcher, state: LabState) -> None:
 
 
 @contextmanager
-def locked(directory: Path, *, timeout_s: float) -> Iterator[None]:
+def locked(directory: Path, *, timeout_s: float) -> Iterator[int]:
     """Hold the lab's lock, so that only one `up` or `down` works on it; a crash lets it go.
+
+    Yields the open file: a process that inherits it holds the lock as well.
 
     Raises:
         LabError: another one held it for `timeout_s`.
@@ -139,6 +141,6 @@ def locked(directory: Path, *, timeout_s: float) -> Iterator[None]:
             raise LabError(
                 "another `pooldeck lab` works on this lab", where=str(directory), hint="wait for it to end"
             )
-        yield
+        yield handle
     finally:
         os.close(handle)

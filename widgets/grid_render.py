@@ -24,6 +24,7 @@ class Glyphs:
     """The grid's own signs; every state that has a colour has one of them too."""
 
     cursor: str
+    resting_cursor: str
     mark: str
     ascending: str
     descending: str
@@ -34,8 +35,8 @@ class Glyphs:
     ellipsis: str
 
 
-UNICODE_GLYPHS = Glyphs("›", "●", "▲", "▼", "«", "»", "↑", "↓", ELLIPSIS)
-ASCII_GLYPHS = Glyphs(">", "*", "^", "v", "<", ">", "^", "v", ASCII_ELLIPSIS)
+UNICODE_GLYPHS = Glyphs("›", "·", "●", "▲", "▼", "«", "»", "↑", "↓", ELLIPSIS)
+ASCII_GLYPHS = Glyphs(">", ".", "*", "^", "v", "<", ">", "^", "v", ASCII_ELLIPSIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class RowLook:
     marked: bool
     changed: frozenset[int]
     """Indices of cells that differ from the last picture."""
+    focused: bool
+    """Keys go to this table: of two on one screen only one shows the full cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,8 @@ class Painter:
         if look.marked:
             body, fixed = self._over(body, palette.marked), self._over(fixed, palette.marked)
         line = _Line()
-        line.add(glyphs.cursor if look.cursor else " ", fixed)
+        sign = glyphs.cursor if look.focused else glyphs.resting_cursor
+        line.add(sign if look.cursor else " ", fixed)
         line.add(glyphs.mark if look.marked else " ", fixed)
         self._cells(line, arrangement.fixed, look, fixed)
         shown, _ = arrangement.shown_at(offset)

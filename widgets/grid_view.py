@@ -257,6 +257,7 @@ class GridView(ScrollView, can_focus=True):
             position == self._state.cursor,
             key in self._state.marked,
             self._changed.get(key, _UNCHANGED),
+            self.has_focus,
         )
 
     def _look(self, line: int) -> object:

@@ -380,7 +380,8 @@ class PooldeckApp(App[int]):
                 return False
             return True if self.service is not None else None
         if action == "command":
-            return isinstance(self.screen, DeckScreen) and not self.screen.takes_typing
+            screen = self.screen
+            return isinstance(screen, DeckScreen) and screen.is_built and not screen.takes_typing
         return True
 
     # -- leaving ------------------------------------------------------------------------------

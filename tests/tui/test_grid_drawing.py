@@ -250,3 +250,13 @@ async def test_columns_can_be_replaced_and_a_lost_sort_is_told() -> None:
         assert [m.column for m in app.of(Grid.SortChanged)] == ["wait", None]
         with pytest.raises(ValueError, match="no column 'wait'"):
             app.grid.sort_by("wait")
+
+
+async def test_the_sign_of_the_cursor_says_which_table_has_the_focus() -> None:
+    app = FewApp(few(a=1))
+    async with app.run_test(size=(40, 5)) as pilot:
+        await settle(pilot)
+        assert screen_text(app)[1].startswith("›")
+        app.set_focus(None)
+        await settle(pilot)
+        assert screen_text(app)[1].startswith("·")

@@ -160,7 +160,7 @@ class DeckScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Leave `/` to whoever is typing."""
         del parameters
-        return not (action == "filter" and self.takes_typing)
+        return action != "filter" or (self.is_built and not self.takes_typing)
 
     # -- command line and filter ---------------------------------------------------------------
 

@@ -9,14 +9,14 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from console.tui.theme import TONE_NAMES
-from console.view.cells import Cell, ViewColumn
+from console.view.cells import Ageing, Cell, ViewColumn
 from widgets.cells import Cell as GridCell
 from widgets.cells import Toned
 from widgets.grid_columns import Column
 from widgets.sparkline import sparkline
 
 
-class Row(Protocol):
+class Row(Ageing, Protocol):
     """A row of any table of the view."""
 
     @property

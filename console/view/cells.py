@@ -9,11 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from console.view import numbers
 
-R = TypeVar("R")
+
+class Ageing(Protocol):
+    """A row of any table."""
+
+    @property
+    def old(self) -> bool:
+        """True when its numbers are not of this moment and must look so."""
+        ...
+
+
+R = TypeVar("R", bound=Ageing)
 Trend = tuple[float | None, ...]
 Value = float | str | None
 
@@ -83,8 +93,6 @@ class ViewColumn(Generic[R]):
     letter: str | None = None
     """The capital that sorts by this column; never P, R or L (they open plans) nor G (the last row)."""
     trend: Callable[[R], Trend] | None = None
-    dims: Callable[[R], bool] | None = None
-    """True when the row's numbers are old and must look so."""
 
     @property
     def align(self) -> Literal["left", "right"]:
@@ -111,7 +119,7 @@ class ViewColumn(Generic[R]):
         return Cell(text, self._faded(row, self.tone(value) if self.tone else Tone.PLAIN))
 
     def _faded(self, row: R, tone: Tone) -> Tone:
-        return Tone.DIM if self.dims is not None and self.dims(row) else tone
+        return Tone.DIM if row.old else tone
 
 
 def column_named(columns: Sequence[ViewColumn[R]], name: str) -> ViewColumn[R] | None:

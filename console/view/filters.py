@@ -21,10 +21,10 @@ from fnmatch import fnmatchcase
 from typing import Generic, Protocol, TypeVar
 
 from console.view import states
-from console.view.cells import Kind, ViewColumn, column_named
+from console.view.cells import Ageing, Kind, ViewColumn, column_named
 
 
-class Filterable(Protocol):
+class Filterable(Ageing, Protocol):
     """What every row of a table offers to a filter."""
 
     @property

@@ -31,25 +31,6 @@ def _rate(field: str) -> Callable[[BouncerRow], float | None]:
     return read
 
 
-def _old(row: BouncerRow) -> bool:
-    return row.old
-
-
-def _number(
-    key: str,
-    title: str,
-    width: int,
-    kind: Kind,
-    value: Callable[[BouncerRow], float | None],
-    help_: str,
-    *,
-    tone: Callable[[float], Tone] | None = None,
-    names: tuple[str, ...] = (),
-    letter: str | None = None,
-) -> ViewColumn[BouncerRow]:
-    return ViewColumn(key, title, width, kind, value, help_, tone=tone, names=names, letter=letter, dims=_old)
-
-
 def _trend(
     key: str,
     title: str,
@@ -61,9 +42,7 @@ def _trend(
         values = read(row.pooler)
         return values[-1] if values else None
 
-    return ViewColumn(
-        key, title, 12, Kind.TREND, last, help_, trend=lambda row: read(row.pooler), dims=_old, tone=tone
-    )
+    return ViewColumn(key, title, 12, Kind.TREND, last, help_, trend=lambda row: read(row.pooler), tone=tone)
 
 
 def _name_cell(row: BouncerRow) -> Cell:
@@ -93,7 +72,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         cell=lambda row: states.state_cell(row.state),
         letter="S",
     ),
-    _number(
+    ViewColumn(
         "waiting",
         "waiting",
         7,
@@ -104,7 +83,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("cl_waiting",),
         letter="W",
     ),
-    _number(
+    ViewColumn(
         "maxwait",
         "maxwait",
         8,
@@ -115,7 +94,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("wait", "max"),
         letter="M",
     ),
-    _number(
+    ViewColumn(
         "clients",
         "cl act",
         7,
@@ -125,7 +104,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("cl_active", "active"),
         letter="C",
     ),
-    _number(
+    ViewColumn(
         "servers",
         "sv act",
         6,
@@ -135,7 +114,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("sv_active",),
         letter="V",
     ),
-    _number(
+    ViewColumn(
         "use",
         "use",
         6,
@@ -145,7 +124,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         tone=use_tone,
         letter="U",
     ),
-    _number(
+    ViewColumn(
         "tps",
         "tx/s",
         7,
@@ -155,7 +134,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("xact", "tx"),
         letter="T",
     ),
-    _number(
+    ViewColumn(
         "qps",
         "query/s",
         7,
@@ -165,7 +144,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("queries", "query"),
         letter="Q",
     ),
-    _number(
+    ViewColumn(
         "idle",
         "idle",
         5,
@@ -175,7 +154,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("sv_idle",),
         letter="I",
     ),
-    _number(
+    ViewColumn(
         "query_time",
         "query t",
         8,
@@ -185,7 +164,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         names=("querytime",),
         letter="E",
     ),
-    _number(
+    ViewColumn(
         "wait_time",
         "wait t",
         8,
@@ -218,8 +197,8 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         cell=lambda row: states.age_cell(row.pooler.freshness),
         letter="A",
     ),
-    ViewColumn("version", "version", 8, Kind.TEXT, lambda row: row.version, "From SHOW VERSION.", dims=_old),
-    _number(
+    ViewColumn("version", "version", 8, Kind.TEXT, lambda row: row.version, "From SHOW VERSION."),
+    ViewColumn(
         "pools",
         "pools",
         5,
@@ -228,7 +207,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "Pools of applications: (database, user) pairs used since the bouncer started.",
         letter="O",
     ),
-    _number(
+    ViewColumn(
         "answer",
         "answer",
         8,
@@ -244,6 +223,5 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         lambda row: address(row.pooler.info),
         "Where it listens; `host > address` when it is reached over SSH.",
         names=("host", "addr"),
-        dims=_old,
     ),
 )

@@ -34,25 +34,6 @@ def _rate(field: str) -> Callable[[PoolRow], float | None]:
     return read
 
 
-def _old(row: PoolRow) -> bool:
-    return row.old
-
-
-def _column(
-    key: str,
-    title: str,
-    width: int,
-    kind: Kind,
-    value: Callable[[PoolRow], float | None],
-    help_: str,
-    *,
-    tone: Callable[[float], Tone] | None = None,
-    names: tuple[str, ...] = (),
-    letter: str | None = None,
-) -> ViewColumn[PoolRow]:
-    return ViewColumn(key, title, width, kind, value, help_, tone=tone, names=names, letter=letter, dims=_old)
-
-
 def _size_cell(row: PoolRow) -> Cell:
     if row.size is None:
         return Cell(NOT_AVAILABLE, Tone.DIM)
@@ -71,7 +52,6 @@ def _text(
         help_,
         names=tuple(more["names"].split()) if "names" in more else (),
         letter=more.get("letter"),
-        dims=_old,
     )
 
 
@@ -98,7 +78,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         cell=lambda row: states.state_cell(row.state),
         letter="S",
     ),
-    _column(
+    ViewColumn(
         "waiting",
         "waiting",
         7,
@@ -109,7 +89,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("cl_waiting",),
         letter="W",
     ),
-    _column(
+    ViewColumn(
         "maxwait",
         "maxwait",
         8,
@@ -120,7 +100,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("wait", "max"),
         letter="M",
     ),
-    _column(
+    ViewColumn(
         "clients",
         "cl act",
         7,
@@ -130,7 +110,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("cl_active", "active"),
         letter="C",
     ),
-    _column(
+    ViewColumn(
         "use",
         "use",
         6,
@@ -150,7 +130,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         cell=_size_cell,
         names=("pool_size",),
     ),
-    _column(
+    ViewColumn(
         "sv_active",
         "sv act",
         6,
@@ -160,7 +140,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("servers",),
         letter="V",
     ),
-    _column(
+    ViewColumn(
         "sv_idle",
         "idle",
         5,
@@ -170,7 +150,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("idle",),
         letter="I",
     ),
-    _column(
+    ViewColumn(
         "sv_used",
         "used",
         5,
@@ -179,7 +159,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "Servers idle for so long that they are checked before use (sv_used).",
         names=("used",),
     ),
-    _column(
+    ViewColumn(
         "sv_tested",
         "tested",
         6,
@@ -188,7 +168,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "Servers running server_reset_query or server_check_query (sv_tested).",
         names=("tested",),
     ),
-    _column(
+    ViewColumn(
         "sv_login",
         "login",
         5,
@@ -197,7 +177,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "Servers logging in to Postgres (sv_login).",
         names=("login",),
     ),
-    _column(
+    ViewColumn(
         "tps",
         "db tx/s",
         7,
@@ -207,7 +187,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("xact", "tx"),
         letter="T",
     ),
-    _column(
+    ViewColumn(
         "qps",
         "db q/s",
         7,
@@ -217,7 +197,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("queries", "query"),
         letter="Q",
     ),
-    _column(
+    ViewColumn(
         "query_time",
         "query t",
         8,
@@ -227,7 +207,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names=("querytime",),
         letter="E",
     ),
-    _column(
+    ViewColumn(
         "wait_time",
         "wait t",
         8,
@@ -244,7 +224,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         names="pool_mode",
         letter="Y",
     ),
-    _column(
+    ViewColumn(
         "received",
         "db in",
         10,
@@ -253,7 +233,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "Bytes a second received by the database's pools.",
         names=("in",),
     ),
-    _column(
+    ViewColumn(
         "sent",
         "db out",
         10,
@@ -262,7 +242,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "Bytes a second sent by the database's pools.",
         names=("out",),
     ),
-    _column(
+    ViewColumn(
         "cl_active_cancel_req",
         "cl canc",
         7,
@@ -270,7 +250,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         _counter("cl_active_cancel_req"),
         "Clients whose cancel request was forwarded (cl_active_cancel_req, 1.18+).",
     ),
-    _column(
+    ViewColumn(
         "cl_waiting_cancel_req",
         "cl wcanc",
         8,
@@ -278,7 +258,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         _counter("cl_waiting_cancel_req"),
         "Clients whose cancel request waits to be forwarded (cl_waiting_cancel_req, 1.18+).",
     ),
-    _column(
+    ViewColumn(
         "sv_active_cancel",
         "sv canc",
         7,
@@ -286,7 +266,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         _counter("sv_active_cancel"),
         "Servers forwarding a cancel request (sv_active_cancel, 1.18+).",
     ),
-    _column(
+    ViewColumn(
         "sv_being_canceled",
         "sv being",
         8,
@@ -302,7 +282,6 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         lambda row: row.pool.load_balance_hosts if row.known and row.pool else None,
         "How servers are chosen when the database lists several hosts (load_balance_hosts, 1.24+).",
         names=("load_balance",),
-        dims=_old,
     ),
     ViewColumn(
         "age",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from console.model.fleet import Connecting, FleetSnapshot, PostgresReading, PostgresSnapshot, Unreachable
 from console.view import states
 from console.view.cells import Cell, Kind, Tone, ViewColumn, use_tone
@@ -87,24 +85,6 @@ class PostgresRow:
         return f"{self.key} {self.role} {self.state} {self.node.address}"
 
 
-def _old(row: PostgresRow) -> bool:
-    return row.old
-
-
-def _number(
-    key: str,
-    title: str,
-    width: int,
-    kind: Kind,
-    value: Callable[[PostgresRow], float | None],
-    help_: str,
-    *,
-    tone: Callable[[float], Tone] | None = None,
-    letter: str | None = None,
-) -> ViewColumn[PostgresRow]:
-    return ViewColumn(key, title, width, kind, value, help_, tone=tone, letter=letter, dims=_old)
-
-
 def _lag_tone(lag_us: float) -> Tone:
     return Tone.WARN if lag_us > 10_000_000 else Tone.PLAIN
 
@@ -149,7 +129,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         "As the server says (pg_is_in_recovery); `(!)` when the inventory says otherwise.",
         cell=_role_cell,
     ),
-    _number(
+    ViewColumn(
         "backends",
         "backends",
         8,
@@ -158,7 +138,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         "Client backends in any state.",
         letter="B",
     ),
-    _number(
+    ViewColumn(
         "room",
         "room",
         6,
@@ -166,7 +146,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         lambda row: row.room,
         "max_connections without the connections kept for superusers and reserved roles.",
     ),
-    _number(
+    ViewColumn(
         "use",
         "use",
         6,
@@ -176,10 +156,10 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         tone=use_tone,
         letter="U",
     ),
-    _number(
+    ViewColumn(
         "active", "active", 6, Kind.COUNT, lambda row: row.backends("active"), "Backends running a query."
     ),
-    _number(
+    ViewColumn(
         "idle_in_xact",
         "in xact",
         7,
@@ -189,7 +169,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         tone=lambda _: Tone.WARN,
         letter="X",
     ),
-    _number(
+    ViewColumn(
         "lag",
         "lag",
         8,
@@ -207,7 +187,6 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         Kind.TEXT,
         lambda row: f"{row.reading.version.major}.{row.reading.version.minor}" if row.reading else None,
         "server_version.",
-        dims=_old,
     ),
     ViewColumn(
         "age",
@@ -219,9 +198,7 @@ POSTGRES_COLUMNS: tuple[ViewColumn[PostgresRow], ...] = (
         cell=lambda row: states.age_cell(row.node.freshness),
         letter="A",
     ),
-    ViewColumn(
-        "address", "address", 28, Kind.TEXT, lambda row: row.node.address, "Where it listens.", dims=_old
-    ),
+    ViewColumn("address", "address", 28, Kind.TEXT, lambda row: row.node.address, "Where it listens."),
 )
 
 

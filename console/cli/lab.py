@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.cli.diagnostics import note
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -140,7 +142,8 @@ def _place(directory: Path | None) -> Path:
 
 
 def _progress(text: str) -> None:
-    typer.echo(f"lab: {text}", err=True)
+    # A terminal that is gone must not keep the lab up.
+    note(f"lab: {text}")
 
 
 def _as_json(found: LabStatus) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -88,3 +90,34 @@ def test_a_demo_that_is_hung_up_takes_the_lab_down(make_lab: MakeLab) -> None:
     assert demo.returncode != 0
     assert b"Traceback" not in said
     assert not Lab.status(place).running
+
+
+def test_a_demo_whose_terminal_is_closed_takes_the_lab_down(make_lab: MakeLab) -> None:
+    place = make_lab.place()
+    near, far = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "console.cli.main",
+        "lab",
+        "demo",
+        "--dir",
+        str(place),
+        "--bouncers",
+        "1",
+    ]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    # A session of its own, so that closing the near end hangs the terminal up for all of it.
+    with subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], stdin=far, stdout=far, stderr=far, env=environment
+    ) as demo:
+        os.close(far)
+        drawn = b""
+        while b"edge-1a" not in drawn or b"1 of 1 answer" not in drawn:
+            assert select.select([near], [], [], 60)[0], drawn[-500:]
+            drawn += os.read(near, 65536)
+        os.close(near)
+        demo.wait(60)
+    assert wait_until(
+        lambda: not any(p.state == "running" for p in Lab.status(place).processes), timeout_s=20
+    )

@@ -87,7 +87,7 @@ class Server(ABC):
                     self._lease.release()
                 return
             ended = not self._alive()
-            clash = ended and not self.shares_port and not is_free(self.port)
+            clash = ended and not self.shares_port and (not is_free(self.port) or self._was_clash(before))
             if clash and attempt + 1 < CLASH_ATTEMPTS:
                 continue
             self.kill()
@@ -97,6 +97,10 @@ class Server(ABC):
                 where=str(self.log_path),
                 hint=None if self.log_path.stat().st_size > before else "it wrote nothing to its log",
             )
+
+    def _was_clash(self, log_start: int) -> bool:
+        """Say whether the log from byte `log_start` on tells that somebody, gone by now, had the port."""
+        return b"ddress already in use" in self.log_path.read_bytes()[log_start:]
 
     def stop(self) -> bool:
         """End it politely, and by force when that takes too long. True when it ran."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def test_a_port_taken_at_the_last_moment_is_replaced(
         assert bouncer.port != taken
         with bouncer.connect("app") as client:
             assert client.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_port_that_was_taken_for_a_moment_only_is_tried_again(
+    make_sshd: MakeSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another test's look at the same port falls between our look and sshd's bind."""
+    thief = socket.create_server(("127.0.0.1", 0))
+    looks = iter([lambda: None, thief.close])
+
+    def look(port: int) -> bool:
+        next(looks, lambda: None)()
+        return True
+
+    monkeypatch.setattr("console.lab.server.is_free", look)
+    with thief:
+        sshd = make_sshd(port=thief.getsockname()[1])
+        assert sshd.running
+    assert "Address already in use" in sshd.log_path.read_text()
 
 
 def test_leases_never_give_one_port_twice() -> None:

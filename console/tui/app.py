@@ -37,6 +37,7 @@ from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.plan import PlanScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
 from console.tui.screens.text import HelpScreen
+from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import THEMES
 from console.tui.views import selector_of
 from console.view import numbers
@@ -165,9 +166,9 @@ class PooldeckApp(App[int]):
             self.snapshot = message.snapshot
 
     def _tick(self) -> None:
-        screen = self.screen
-        if hasattr(screen, "tick"):
-            screen.tick()
+        with while_widgets_leave():
+            if isinstance(self.screen, DeckScreen):
+                self.screen.tick()
 
     def freshness(self) -> tuple[Cell, ...]:
         """Return what the top line says about mode and age of what is shown."""
@@ -247,9 +248,8 @@ class PooldeckApp(App[int]):
     def go_back(self) -> None:
         """Take off the filter, else go back one view."""
         screen = self.screen
-        if isinstance(screen, TableScreen) and screen.unfilter():
-            return
-        self.views.back(self)
+        if not (isinstance(screen, TableScreen) and screen.unfilter()):
+            self.views.back(self)
 
     def action_help(self) -> None:
         """Help for where one is."""

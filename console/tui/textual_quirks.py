@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, suppress
 
+from textual.app import ScreenStackError
 from textual.css.query import NoMatches
 from textual.widget import MountError
 
@@ -15,6 +16,7 @@ def while_widgets_leave() -> AbstractContextManager[None]:
     """Ignore that a widget of ours is gone already.
 
     8.2.8: when the app ends, a screen's widgets leave one by one, innermost first, while timers and workers
-    of the screen still run and no flag of the screen tells it. What they would draw is wanted no more.
+    of the screen still run and no flag of the screen tells it; at last the app's own timers find no screen.
+    What they would draw is wanted no more.
     """
-    return suppress(NoMatches, MountError)
+    return suppress(NoMatches, MountError, ScreenStackError)

@@ -151,3 +151,10 @@ def _luminance(color: str) -> float:
 
 def _sixteen(color: str) -> int | None:
     return Color.parse(color).downgrade(ColorSystem.STANDARD).number
+
+
+async def test_the_clock_may_tick_after_the_last_screen_has_left() -> None:
+    app = recorded_app()
+    async with app.run_test():
+        tick = app._tick
+    tick()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Literal, Protocol, TypeVar
 
+from console.model.sample import DatabaseRates
 from console.view import numbers
 
 
@@ -21,6 +22,25 @@ class Ageing(Protocol):
     def old(self) -> bool:
         """True when its numbers are not of this moment and must look so."""
         ...
+
+
+class Moving(Protocol):
+    """A row that has rates."""
+
+    @property
+    def rates(self) -> DatabaseRates | None:
+        """Movement, None where it is not known."""
+        ...
+
+
+def rate_of(field: str) -> Callable[[Moving], float | None]:
+    """Return what reads one field of a row's rates; None where there are none."""
+
+    def read(row: Moving) -> float | None:
+        value: float | None = None if row.rates is None else getattr(row.rates, field)
+        return value
+
+    return read
 
 
 R = TypeVar("R", bound=Ageing)

@@ -13,6 +13,7 @@ from console.view.cells import (
     Trend,
     ViewColumn,
     maxwait_tone,
+    rate_of,
     use_tone,
     waiting_tone,
 )
@@ -21,14 +22,6 @@ from console.view.fleet import BouncerRow, address
 
 def _total(field: str) -> Callable[[BouncerRow], int | None]:
     return lambda row: row.total(field)
-
-
-def _rate(field: str) -> Callable[[BouncerRow], float | None]:
-    def read(row: BouncerRow) -> float | None:
-        value: float | None = None if row.rates is None else getattr(row.rates, field)
-        return value
-
-    return read
 
 
 def _trend(
@@ -129,7 +122,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "tx/s",
         7,
         Kind.RATE,
-        _rate("xact_per_s"),
+        rate_of("xact_per_s"),
         "Transactions a second, from two readings of SHOW STATS 5 s apart.",
         names=("xact", "tx"),
         letter="T",
@@ -139,7 +132,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "query/s",
         7,
         Kind.RATE,
-        _rate("query_per_s"),
+        rate_of("query_per_s"),
         "Queries a second, from two readings of SHOW STATS 5 s apart.",
         names=("queries", "query"),
         letter="Q",
@@ -159,7 +152,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "query t",
         8,
         Kind.DURATION_US,
-        _rate("mean_query_time_us"),
+        rate_of("mean_query_time_us"),
         "Mean time of a query in the last interval; n/a when none ran.",
         names=("querytime",),
         letter="E",
@@ -169,7 +162,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "wait t",
         8,
         Kind.DURATION_US,
-        _rate("mean_wait_time_us"),
+        rate_of("mean_wait_time_us"),
         "Mean time a transaction waited for its server in the last interval; n/a when none ran.",
         names=("waittime",),
         letter="H",

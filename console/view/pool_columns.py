@@ -15,6 +15,7 @@ from console.view.cells import (
     Tone,
     ViewColumn,
     maxwait_tone,
+    rate_of,
     use_tone,
     waiting_tone,
 )
@@ -24,14 +25,6 @@ from console.view.pools import PoolRow
 
 def _counter(field: str) -> Callable[[PoolRow], int | None]:
     return lambda row: row.number(field)
-
-
-def _rate(field: str) -> Callable[[PoolRow], float | None]:
-    def read(row: PoolRow) -> float | None:
-        value: float | None = None if row.rates is None else getattr(row.rates, field)
-        return value
-
-    return read
 
 
 def _size_cell(row: PoolRow) -> Cell:
@@ -182,7 +175,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "db tx/s",
         7,
         _RATE,
-        _rate("xact_per_s"),
+        rate_of("xact_per_s"),
         "Transactions a second of the database on this bouncer (all its users).",
         names=("xact", "tx"),
         letter="T",
@@ -192,7 +185,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "db q/s",
         7,
         _RATE,
-        _rate("query_per_s"),
+        rate_of("query_per_s"),
         "Queries a second of the database on this bouncer (all its users).",
         names=("queries", "query"),
         letter="Q",
@@ -202,7 +195,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "query t",
         8,
         _US,
-        _rate("mean_query_time_us"),
+        rate_of("mean_query_time_us"),
         "Mean time of a query of the database in the last interval; n/a when none ran.",
         names=("querytime",),
         letter="E",
@@ -212,7 +205,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "wait t",
         8,
         _US,
-        _rate("mean_wait_time_us"),
+        rate_of("mean_wait_time_us"),
         "Mean time a transaction of the database waited for its server; n/a when none ran.",
         names=("waittime",),
     ),
@@ -229,7 +222,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "db in",
         10,
         Kind.BYTE_RATE,
-        _rate("received_bytes_per_s"),
+        rate_of("received_bytes_per_s"),
         "Bytes a second received by the database's pools.",
         names=("in",),
     ),
@@ -238,7 +231,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "db out",
         10,
         Kind.BYTE_RATE,
-        _rate("sent_bytes_per_s"),
+        rate_of("sent_bytes_per_s"),
         "Bytes a second sent by the database's pools.",
         names=("out",),
     ),

@@ -1,6 +1,6 @@
-"""The lease of a run that may leave clients waiting: what it covers, and how a run speaks with its guardian.
+"""The lease of a run that may leave clients waiting: its covers, and how a run speaks with its guardian.
 
-Values and protocols only. `client` starts the guardian process and speaks with it, `guardian` is that process,
+Values and protocols only. `client` starts the guardian process and speaks with it, `guardian` is it,
 `keepers` and `keeper_script` the second net on the pooler's own host (design.md, 5).
 """
 
@@ -129,7 +129,10 @@ class Lease(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the conversation. What was exposed and not released is lifted by the guardian. Safe to call twice."""
+        """End the conversation; safe to call twice.
+
+        What was exposed and not released is lifted by the guardian.
+        """
         ...
 
 

@@ -187,10 +187,10 @@ def _complete_node(node: _Node, defaults: Defaults, folder: Path) -> _Node:
 def _from_defaults(node: _Node, defaults: Defaults) -> dict[str, Any]:
     keys = ["connect_timeout_s", "query_timeout_s", "password_from"]
     if isinstance(node, Bouncer):
-        keys += ["monitor_user", "admin_user"]
+        keys += ["monitor_user", "admin_user", "probe_user", "probe_database"]
         if node.password_from is None:
-            # A node's own password_from beats the defaults' source for one of the two users.
-            keys += ["monitor_password_from", "admin_password_from"]
+            # A node's own password_from beats the defaults' source for one of its users.
+            keys += ["monitor_password_from", "admin_password_from", "probe_password_from"]
     if node.unix is None:
         # libpq speaks no TLS on a Unix socket, so a fleet-wide sslmode does not mean these nodes.
         keys += ["sslmode", *_TLS_PATHS]

@@ -67,6 +67,7 @@ _SOURCES = "one of none, pgpass, pgpass:FILE, env:NAME, command:COMMAND LINE, ke
 _VALUE_HINTS: Mapping[str, str] = {
     "password_from": _SOURCES,
     "monitor_password_from": _SOURCES,
+    "probe_password_from": _SOURCES,
     "admin_password_from": _SOURCES,
 }
 

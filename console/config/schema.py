@@ -61,6 +61,13 @@ class Login(Strict):
     """Wins over `password_from` for the monitor user."""
     admin_password_from: PasswordSource | None = None
     """Wins over `password_from` for the admin user."""
+    probe_user: Text | None = None
+    """Logs in through the bouncer as its clients do, to see that they are served. None: only the admin
+    console is logged in to."""
+    probe_database: Text | None = None
+    """Where `probe_user` logs in; a database of the bouncer. None: one called as the user, as libpq does."""
+    probe_password_from: PasswordSource | None = None
+    """Wins over `password_from` for the probe user."""
 
 
 class Defaults(Login, Tls):

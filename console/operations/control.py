@@ -24,16 +24,47 @@ class Control:
 
     def __init__(self) -> None:
         self._stop = asyncio.Event()
+        self._now = asyncio.Event()
+        self._enough = asyncio.Event()
         self._leftover: set[asyncio.Task[Any]] = set()
 
     def stop(self) -> None:
-        """Ask the run to stop and undo; safe to call often."""
+        """Ask the run to stop after the current step and undo; a second time: not to wait for the step."""
+        if self._stop.is_set():
+            self._now.set()
         self._stop.set()
+
+    def end_hold(self) -> None:
+        """Ask a run that holds something to let go now: its regular end, only earlier."""
+        self._enough.set()
 
     @property
     def stopped(self) -> bool:
         """Whether it was asked to stop."""
         return self._stop.is_set()
+
+    @property
+    def hold_ended(self) -> bool:
+        """Whether a hold was asked to end."""
+        return self._enough.is_set()
+
+    def for_step(self) -> Control:
+        """Return the switch for one step: a first `stop` lets it finish, only a second one reaches it.
+
+        Each step has one of its own, to be reaped when it is over.
+        """
+        child = Control()
+        child._stop = self._now
+        return child
+
+    async def holding(self, *, timeout_s: float) -> None:
+        """Wait until the time is up, the run was asked to stop, or its hold to end."""
+        waits = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._enough.wait())}
+        try:
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def background(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start something that may outlive our interest in it."""

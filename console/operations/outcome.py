@@ -36,6 +36,15 @@ class EventKind(StrEnum):
     ANSWERED = "answered"
     WAITING = "waiting"
     """A pause is not complete; `data` has `servers` and `remaining_s`."""
+    WAVE = "wave"
+    """A wave begins; `data` has `wave`, `waves` and `targets`."""
+    GATE = "gate"
+    """Between waves: what the gate waits for, or that it is open."""
+    HELD = "held"
+    """A target is paused and drained."""
+    HOLDING = "holding"
+    """All targets are held; `data` has `remaining_s`, `waiting` and `maxwait_s`."""
+    NOTE = "note"
     UNDOING = "undoing"
     WARNING = "warning"
     FINISHED = "finished"
@@ -116,14 +125,27 @@ class TargetReceipt:
     warnings: tuple[str, ...] = ()
     clients_cut_at_s: float | None = None
     """Wall clock: when the first waiting clients are cut if it stays paused; None: never, or not paused."""
+    held_until_s: float | None = None
+    """Wall clock: when a pause that was left to its guardian ends."""
     refused_by: str | None = None
     """The guard's rule when it was refused at the last moment."""
     interrupted: bool = False
     """Somebody cancelled it, and it was undone."""
+    skipped_because: str | None = None
+    """Why it was not begun, or was ended, because of another target or of the gate; None: it was not."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
         return {**asdict(self), "target": str(self.target), "outcome": self.outcome.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A target that was named and could not be read: it counts as failed."""
+
+    name: str
+    reason: str
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +156,15 @@ class RunReceipt:
     op: str
     plan_hash: str
     targets: tuple[TargetReceipt, ...] = field(default=())
+    unreachable: tuple[Unreachable, ...] = ()
+    """Named, and never reached: each counts as failed."""
 
     @property
     def outcome(self) -> Outcome:
         """The worst outcome of its targets."""
-        return max((target.outcome for target in self.targets), key=_WORST_LAST.index)
+        found = [target.outcome for target in self.targets]
+        found += [Outcome.FAILED] * len(self.unreachable)
+        return max(found, key=_WORST_LAST.index, default=Outcome.SKIPPED)
 
     @property
     def refused(self) -> bool:

@@ -15,8 +15,10 @@ from typing import Any
 
 from console.guard.verdict import Tier
 from console.model.fleet import Environment
-from console.operations.observe import Observation
-from console.operations.spec import OpSpec, Parameters
+from console.operations.outcome import Unreachable
+from console.operations.radius import Radius
+from console.operations.rollout import Rollout
+from console.operations.spec import Ask, OpSpec
 from console.operations.target import Target
 
 
@@ -70,19 +72,29 @@ class TargetPlan:
     """Commands that take it back; empty when `no_undo_reason` says why there are none."""
     no_undo_reason: str | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What it would change, line by line."""
     blocked: str | None
     """Why it cannot be carried out as things are."""
+    tier: Tier
     facts: Mapping[str, str]
     """What this rests on; read again before the first statement."""
     fingerprint: str
     """SHA-256 of the facts."""
-    observation: Observation
+    ask: Ask[Any]
     """What was read; not part of the JSON."""
+    radius: Radius | None = None
+    """Who is hit, in detail; None: not read."""
 
     @property
     def clients(self) -> int:
         """Clients connected to the pools it touches."""
         return sum(pool.clients for pool in self.pools)
+
+    @property
+    def waiting(self) -> int:
+        """Those of them that wait for a server now."""
+        return sum(pool.waiting for pool in self.pools)
 
     @property
     def servers(self) -> int:
@@ -94,14 +106,22 @@ class TargetPlan:
 class Plan:
     """What a run would do. Satisfies `console.guard.policy.Subject`."""
 
-    spec: OpSpec
+    spec: OpSpec[Any]
     selector: str
-    parameters: Parameters
+    parameters: Any
+    """Of the verb's own `Parameters` class."""
     fleet: str
     environment: Environment
     made_at_s: float
     targets: tuple[TargetPlan, ...]
+    unreachable: tuple[Unreachable, ...]
     left_out: tuple[LeftOut, ...]
+    rollout: Rollout
+    waves: tuple[tuple[Target, ...], ...]
+    """In which order and how many at once; every target of `targets` is in exactly one."""
+    group_warnings: tuple[str, ...] = ()
+    group_blocked: str | None = None
+    """Why the targets together cannot be worked on, e.g. the last healthy member of a group."""
 
     @property
     def op(self) -> str:
@@ -110,23 +130,40 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """For people, e.g. `PAUSE edge-1a/app`."""
+        """For people, e.g. `PAUSE edge-1a/app`, `PAUSE 20 targets of prod`."""
         return f"{self.op.upper()} {self.phrase}"
 
     @property
     def tier(self) -> Tier:
-        """How far it reaches."""
-        return self.spec.tier
+        """How far it reaches: the verb's tier, or more when a target asks for more."""
+        return max((item.tier for item in self.targets), default=self.spec.tier)
 
     @property
     def phrase(self) -> str:
-        """The name to type: the targets as a selector writes them."""
-        return ",".join(str(item.target) for item in self.targets)
+        """What it acts on, short enough to type: the target as a selector writes it, or the fleet's name."""
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The name to type: the target's when there is one, the fleet's when there are several."""
+        if self.target_count == 1 and self.targets:
+            return str(self.targets[0].target)
+        return self.fleet if self.target_count != 1 else self.unreachable[0].name
+
+    @property
+    def target_count(self) -> int:
+        """How many targets were named, unreachable ones included."""
+        return len(self.targets) + len(self.unreachable)
+
+    @property
+    def rescues(self) -> bool:
+        """Whether it is a way out of a bad state."""
+        return self.spec.rescues
 
     @property
     def clients(self) -> int:
         """Clients connected to what it touches."""
-        return sum(item.clients for item in self.targets)
+        return sum(item.clients for item in self.targets if item.changes)
 
     @property
     def changes(self) -> bool:
@@ -134,9 +171,26 @@ class Plan:
         return any(item.changes for item in self.targets)
 
     @property
+    def allowed_failures(self) -> int:
+        """How many targets may fail before nothing further is begun."""
+        return self.rollout.max_failed.of(self.target_count)
+
+    @property
     def blocked(self) -> str | None:
         """Why it cannot be carried out as things are."""
-        return next((f"{item.target}: {item.blocked}" for item in self.targets if item.blocked), None)
+        if self.group_blocked is not None:
+            return self.group_blocked
+        wrong = [f"{item.target}: {item.blocked}" for item in self.targets if item.blocked]
+        wrong += [f"{item.name} cannot be reached: {item.reason}" for item in self.unreachable]
+        if not wrong:
+            return None
+        if len(wrong) <= self.allowed_failures and len(wrong) < self.target_count:
+            return None
+        return wrong[0] if len(wrong) == 1 else f"{len(wrong)} of {self.target_count} targets: {wrong[0]}"
+
+    def item(self, target: Target) -> TargetPlan:
+        """Return the plan of one of its targets."""
+        return next(item for item in self.targets if item.target == target)
 
     @cached_property
     def hash(self) -> str:
@@ -146,22 +200,16 @@ class Plan:
             "parameters": self.parameters.model_dump(mode="json"),
             "fleet": self.fleet,
             "environment": self.environment,
-            "targets": [
-                {
-                    "target": str(item.target),
-                    "statements": item.statements,
-                    "rescue": item.rescue,
-                    "changes": item.changes,
-                    "facts": dict(item.facts),
-                }
-                for item in self.targets
-            ],
+            "rollout": asdict(self.rollout),
+            "waves": [[str(target) for target in wave] for wave in self.waves],
+            "unreachable": [item.name for item in self.unreachable],
+            "targets": [decisive_of(item) for item in self.targets],
         }
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON-able values: what `--plan --json` prints."""
+        """Return it as JSON-able values: what `--plan --json` prints and a saved plan holds."""
         return {
             "op": self.op,
             "selector": self.selector,
@@ -170,13 +218,29 @@ class Plan:
             "environment": self.environment,
             "made_at": self.made_at_s,
             "tier": self.tier.name.lower(),
+            "name": self.name,
             "clients": self.clients,
             "changes": self.changes,
             "blocked": self.blocked,
+            "warnings": list(self.group_warnings),
             "hash": self.hash,
+            "rollout": asdict(self.rollout),
+            "waves": [[str(target) for target in wave] for wave in self.waves],
             "targets": [_target_dict(item) for item in self.targets],
+            "unreachable": [asdict(item) for item in self.unreachable],
             "left_out": [asdict(item) for item in self.left_out],
         }
+
+
+def decisive_of(item: TargetPlan) -> dict[str, Any]:
+    """Return what of one target decides the run; two plans that agree in it would do the same."""
+    return {
+        "target": str(item.target),
+        "statements": list(item.statements),
+        "rescue": list(item.rescue),
+        "changes": item.changes,
+        "facts": dict(item.facts),
+    }
 
 
 def _target_dict(item: TargetPlan) -> dict[str, Any]:
@@ -192,11 +256,15 @@ def _target_dict(item: TargetPlan) -> dict[str, Any]:
         "clients": item.clients,
         "servers": item.servers,
         "pools": [asdict(pool) for pool in item.pools],
+        "radius": None if item.radius is None else item.radius.as_dict(),
         "query_wait_timeout_s": item.query_wait_timeout_s,
         "verified_by": item.verified_by,
         "undo": list(item.undo),
         "no_undo_reason": item.no_undo_reason,
         "warnings": list(item.warnings),
+        "notes": list(item.notes),
         "blocked": item.blocked,
+        "tier": item.tier.name.lower(),
+        "facts": dict(item.facts),
         "fingerprint": item.fingerprint,
     }

@@ -1,58 +1,74 @@
-"""Makes plans: resolves a selector to its target, reads it fresh, and lets the verb say how it stands.
+"""Makes plans: resolves a selector to its targets, reads each fresh, and lets the verb say how it stands.
 
 It only asks. The one thing it sends besides SHOW is the probe of `observe`, below PgBouncer 1.19.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from console.clock import Clock
-from console.config.schema import Bouncer, Inventory
+from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Selected, parse_selector
-from console.errors import UsageError
-from console.model.derive import ADMIN_DATABASE
-from console.model.rows import Pool
-from console.operations.observe import Observation, facts_of, fingerprint, observe
-from console.operations.plan import LeftOut, Plan, PoolImpact, TargetPlan
+from console.errors import NodeError, PooldeckError, UsageError
+from console.operations.choice import databases_of
+from console.operations.groups import GroupCheck, check_groups, peers_of
+from console.operations.observe import Observation, observe
+from console.operations.outcome import Unreachable
+from console.operations.plan import LeftOut, Plan, TargetPlan
+from console.operations.radius import Radius, read_radii
+from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
-from console.operations.sessions import Connector, WriteSession, close_quietly
-from console.operations.spec import OpSpec, Parameters
+from console.operations.rollout import Rollout, parse_serial, waves
+from console.operations.sessions import WriteSession, close_quietly
+from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
 from console.operations.target import Target
-from console.poolers.base import Capability, Dialect
+from console.operations.target_plan import target_plan
+from console.poolers.base import Capability
 from console.poolers.dialects import dialect_for
+
+AT_ONCE = 24
+"""So many poolers are read at the same time."""
 
 
 class Planner:
     """Makes plans for one fleet."""
 
-    def __init__(self, inventory: Inventory, connector: Connector, clock: Clock, *, read_only: bool) -> None:
+    def __init__(self, inventory: Inventory, reach: Reach, clock: Clock, *, read_only: bool) -> None:
         self._inventory = inventory
-        self._connector = connector
+        self._reach = reach
         self._clock = clock
         self._read_only = read_only
         self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
+        self._nodes = {node.name: node for node in inventory.postgres}
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
-    async def plan(self, op: str, selector: str, parameters: Mapping[str, Any]) -> Plan:
+    async def plan(
+        self, op: str, selector: str, parameters: Mapping[str, Any], rollout: Rollout | None
+    ) -> Plan:
         """Return the plan of `op` on what `selector` names.
 
         Raises:
-            UsageError: an unknown verb, a wrong parameter, a selector that names nothing or more than one
-                target, a database that is not there. NodeError: the pooler did not answer.
+            UsageError: an unknown verb, a wrong parameter, a selector that names nothing, a database that
+                is not there. NodeError: the only target did not answer.
         """
         spec = REGISTRY.get(op)
         if spec is None:
             raise UsageError(f"there is no operation {op}", hint=f"one of {', '.join(REGISTRY)}")
         checked = _parameters(spec, parameters)
-        chosen = self._one(spec, selector)
-        bouncer = self._bouncers[chosen.name]
-        observation = await self.observe(bouncer)
-        target = Target(bouncer.name, _database(chosen, observation))
-        item = target_plan(spec, target, observation, checked, why=f"named by {selector}", bouncer=bouncer)
+        chosen = self._chosen(spec, selector)
+        found = await asyncio.gather(*(self._of_one(spec, one, checked, selector) for one in chosen))
+        items = [item for group in found for item in group if isinstance(item, TargetPlan)]
+        unreachable = tuple(item for group in found for item in group if isinstance(item, Unreachable))
+        left_out = [item for group in found for item in group if isinstance(item, LeftOut)]
+        if not items and not unreachable:
+            raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
+        groups = await self._groups(spec, [item.target.bouncer for item in items], checked)
+        how = rollout or Rollout(parse_serial(spec.serial))
         return Plan(
             spec=spec,
             selector=selector,
@@ -60,11 +76,31 @@ class Planner:
             fleet=self._inventory.fleet,
             environment=self._inventory.environment,
             made_at_s=self._clock.wall_s(),
-            targets=(item,),
-            left_out=tuple(
-                LeftOut(name, f"not named by {selector}") for name in self._bouncers if name != bouncer.name
-            ),
+            targets=tuple(items),
+            unreachable=unreachable,
+            left_out=(*left_out, *self._not_named(spec, chosen, selector)),
+            rollout=how,
+            waves=waves([item.target for item in items], how, self._membership(spec)),
+            group_warnings=groups.warnings,
+            group_blocked=groups.blocked,
         )
+
+    async def look(self, spec: OpSpec[Any], target: Target, parameters: Parameters) -> Ask[Any]:
+        """Read what a verb needs to know of one target, fresh.
+
+        Raises:
+            NodeError: it did not answer. UsageError: what it names is not there.
+        """
+        if spec.on_node:
+            assert spec.observe_node is not None, "verbs on nodes say how they look"
+            dialect = dialect_for("pgbouncer")
+            seen = await spec.observe_node(self._reach, target, parameters)
+            return Ask(target, seen, parameters, dialect)
+        async with self._slots:
+            ask, _ = await self._read(
+                spec, self._bouncers[target.bouncer], [target], parameters, radius=False
+            )
+        return ask[0]
 
     async def observe(self, bouncer: Bouncer) -> Observation:
         """Read one pooler fresh.
@@ -73,134 +109,149 @@ class Planner:
             NodeError: it did not answer.
         """
         dialect = dialect_for(bouncer.kind)
-        timeout_s = self.query_timeout_s(bouncer)
         prober: WriteSession | None = None
-        reader = await self._connector.reader(bouncer.name)
+        reader = await self._reach.connector.reader(bouncer.name)
         try:
+            timeout_s = self.query_timeout_s(bouncer.name)
             version = dialect.parse_version(await reader.show("VERSION", timeout_s=timeout_s))
-            may_probe = bouncer.admin_user is not None and not self._read_only
-            if may_probe and not dialect.has(version, Capability.SHOW_STATE):
-                prober = await self._connector.writer(bouncer.name)
+            if self._may_probe(bouncer) and not dialect.has(version, Capability.SHOW_STATE):
+                prober = await self._reach.connector.writer(bouncer.name)
             return await observe(reader, dialect, bouncer.name, timeout_s=timeout_s, prober=prober)
         finally:
             await close_quietly(prober, reader)
 
-    def query_timeout_s(self, bouncer: Bouncer) -> float:
-        """Return how long one answer of `bouncer` may take."""
-        return bouncer.query_timeout_s or self._inventory.defaults.query_timeout_s
+    async def observe_by_name(self, name: str) -> Observation:
+        """Read one pooler fresh; see `observe`."""
+        async with self._slots:
+            return await self.observe(self._bouncers[name])
 
-    def bouncer(self, name: str) -> Bouncer:
+    def query_timeout_s(self, name: str) -> float:
+        """Return how long one answer of a bouncer or node may take."""
+        entry = self.entry(name)
+        return entry.query_timeout_s or self._inventory.defaults.query_timeout_s
+
+    def entry(self, name: str) -> Bouncer | PostgresNode:
         """Return the inventory's entry."""
-        return self._bouncers[name]
+        return self._bouncers.get(name) or self._nodes[name]
 
-    def _one(self, spec: OpSpec, text: str) -> Selected:
-        chosen = parse_selector(text).select(self._inventory.bouncers)
-        if len(chosen) != 1:
-            raise UsageError(
-                f"{text} names {len(chosen)} targets: {', '.join(str(one) for one in chosen[:8])}",
-                hint=f"this version runs {spec.name} on one bouncer or one of its databases at a time",
-            )
-        if chosen[0].database is not None and not spec.one_database:
-            raise UsageError(
-                f"{spec.name} acts on a whole bouncer, not on one of its databases",
-                hint=f"pooldeck {spec.name} {chosen[0].name}",
-            )
-        return chosen[0]
+    @property
+    def long_pause_allowed(self) -> bool:
+        """Whether the policy lets clients wait until they are cut."""
+        policy = self._inventory.policy.resolved(self._inventory.environment)
+        return bool(policy.allow_long_pause)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _may_probe(self, bouncer: Bouncer) -> bool:
+        return bouncer.admin_user is not None and not self._read_only
+
+    def _chosen(self, spec: OpSpec[Any], text: str) -> tuple[Selected, ...]:
+        among: Sequence[Bouncer | PostgresNode] = (
+            self._inventory.postgres if spec.on_node else self._inventory.bouncers
+        )
+        return parse_selector(text).select(among)
+
+    def _not_named(self, spec: OpSpec[Any], chosen: Iterable[Selected], text: str) -> list[LeftOut]:
+        named = {one.name for one in chosen}
+        every = self._nodes if spec.on_node else self._bouncers
+        return [LeftOut(name, f"not named by {text}") for name in every if name not in named]
+
+    def _membership(self, spec: OpSpec[Any]) -> Any:
+        def of(target: Target) -> tuple[str, str] | None:
+            bouncer = self._bouncers.get(target.bouncer)
+            if bouncer is None or bouncer.peer_group is None or spec.holds or spec.rescues:
+                return None
+            return bouncer.peer_group, bouncer.name
+
+        return of
+
+    async def _of_one(
+        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
+    ) -> Sequence[TargetPlan | Unreachable | LeftOut]:
+        try:
+            if spec.on_node:
+                target = Target(chosen.name)
+                ask = await self.look(spec, target, parameters)
+                return [target_plan(spec, ask, why=f"named by {selector}", entry=self._nodes[chosen.name])]
+            async with self._slots:
+                return await self._of_bouncer(spec, chosen, parameters, selector)
+        except NodeError as error:
+            if len(self._chosen(spec, selector)) == 1:
+                raise
+            return [Unreachable(str(chosen), f"{error.message} ({error.phase})", error.hint)]
+
+    async def _of_bouncer(
+        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
+    ) -> Sequence[TargetPlan | LeftOut]:
+        bouncer = self._bouncers[chosen.name]
+        asks, radii = await self._read(spec, bouncer, chosen, parameters, radius=True)
+        if not asks:
+            databases = f"no database {chosen.database}" if chosen.database else "nothing of the kind"
+            return [LeftOut(chosen.name, f"{chosen.name} lists {databases}")]
+        return [
+            target_plan(spec, ask, why=f"named by {selector}", entry=bouncer, radius=radius)
+            for ask, radius in zip(asks, radii, strict=True)
+        ]
+
+    async def _read(
+        self,
+        spec: OpSpec[Any],
+        bouncer: Bouncer,
+        wanted: Selected | Sequence[Target],
+        parameters: Parameters,
+        *,
+        radius: bool,
+    ) -> tuple[list[Ask[Observation]], list[Radius | None]]:
+        """Read a pooler once for all its targets, over one session."""
+        dialect = dialect_for(bouncer.kind)
+        timeout_s = self.query_timeout_s(bouncer.name)
+        seen = await self.observe(bouncer)
+        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen)
+        asks: list[Ask[Observation]] = []
+        radii: list[Radius | None] = []
+        if not targets:
+            return asks, radii
+        reader = await self._reach.connector.reader(bouncer.name)
+        try:
+            for target in targets:
+                found = None
+                if spec.look is not None:
+                    found = await spec.look(
+                        Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
+                    )
+                asks.append(Ask(target, seen, parameters, dialect, found, self.long_pause_allowed))
+            if radius:
+                backends = self._reach.backends
+                radii += await read_radii(
+                    reader, dialect, seen, targets, backends=backends, timeout_s=timeout_s
+                )
+        finally:
+            await close_quietly(reader)
+        return asks, radii
+
+    async def _groups(self, spec: OpSpec[Any], names: Sequence[str], parameters: Parameters) -> GroupCheck:
+        if spec.absence is Absence.NONE or spec.on_node:
+            return GroupCheck()
+        peers = peers_of(names, self._inventory.bouncers)
+        healthy = dict(zip(peers, await asyncio.gather(*map(self._is_healthy, peers)), strict=True))
+        allow_last = bool(getattr(parameters, "allow_last", False))
+        return check_groups(names, self._inventory.bouncers, healthy, spec.absence, allow_last=allow_last)
+
+    async def _is_healthy(self, name: str) -> bool:
+        try:
+            seen = await self.observe_by_name(name)
+        except PooldeckError:
+            return False
+        return not seen.state.paused and not seen.state.suspended
 
 
-def target_plan(
-    spec: OpSpec,
-    target: Target,
-    observation: Observation,
-    parameters: Parameters,
-    *,
-    why: str,
-    bouncer: Bouncer,
-) -> TargetPlan:
-    """Return what `spec` would do to `target`, as `observation` found it. Pure."""
-    dialect = dialect_for(bouncer.kind)
-    standing = spec.stand(target, observation, parameters)
-    blocked = standing.blocked or _cannot(spec, bouncer, dialect, observation)
-    statements = () if standing.already else spec.statements(dialect, target, observation)
-    rescue = () if standing.already or spec.rescue is None else spec.rescue(dialect, target, observation)
-    pools = observation.pools_of(target)
-    facts = facts_of(observation, target)
-    modes = {mode for pool in pools if (mode := _mode(pool, observation))}
-    return TargetPlan(
-        target=target,
-        why=why,
-        version=str(observation.version),
-        present=standing.present,
-        changes=not standing.already,
-        statements=statements,
-        rescue=rescue,
-        effects=tuple(f"{mode}: {text}" for mode, text in spec.effects.items() if mode in modes),
-        pools=tuple(_impact(pool, observation) for pool in pools),
-        query_wait_timeout_s=observation.seconds("query_wait_timeout"),
-        verified_by=spec.verified_by,
-        undo=(target.command(spec.undo),) if spec.undo and not standing.already else (),
-        no_undo_reason="nothing is changed" if standing.already else spec.no_undo_reason,
-        warnings=standing.warnings,
-        blocked=blocked,
-        facts=facts,
-        fingerprint=fingerprint(facts),
-        observation=observation,
-    )
-
-
-def _cannot(spec: OpSpec, bouncer: Bouncer, dialect: Dialect, observation: Observation) -> str | None:
-    if bouncer.admin_user is None:
-        return f"the inventory names no admin_user for {bouncer.name}, so nothing can be changed on it"
-    if spec.needs is not None and not dialect.has(observation.version, spec.needs):
-        return f"{spec.name} needs {bouncer.kind} {dialect.since(spec.needs)}; this is {observation.version}"
-    return None
-
-
-def _parameters(spec: OpSpec, given: Mapping[str, Any]) -> Parameters:
+def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
     try:
         return spec.parameters.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        wrong = first["msg"].replace("Input should be", "must be")
-        raise UsageError(f"{spec.name}: {key.removesuffix('_s')} {wrong}") from None
-
-
-def _database(chosen: Selected, observation: Observation) -> str | None:
-    """Return the one database that is meant, as SHOW DATABASES spells it (traps T2, T23)."""
-    if chosen.database is None:
-        return None
-    if chosen.database == ADMIN_DATABASE:
-        raise UsageError(f"{ADMIN_DATABASE} is the admin console itself; no operation acts on it")
-    names = [database.name for database in observation.databases]
-    found = chosen.choose(names)
-    if len(found) > 1:
-        raise UsageError(
-            f"{chosen} names {len(found)} databases: {', '.join(found[:8])}",
-            hint="this version acts on one database at a time",
-        )
-    if not found:
-        near = get_close_matches(chosen.database, names, n=3)
-        raise UsageError(
-            f"{chosen.name} lists no database {chosen.database}",
-            hint=f"did you mean {' or '.join(near)}?" if near else f"it lists {', '.join(names) or 'none'}",
-        )
-    return found[0]
-
-
-def _mode(pool: Pool, observation: Observation) -> str | None:
-    database = observation.database(pool.database)
-    return pool.pool_mode or (database.pool_mode if database else None)
-
-
-def _impact(pool: Pool, observation: Observation) -> PoolImpact:
-    cancelling = (pool.cl_active_cancel_req or 0) + (pool.cl_waiting_cancel_req or 0)
-    return PoolImpact(
-        database=pool.database,
-        user=pool.user,
-        pool_mode=_mode(pool, observation),
-        clients=pool.cl_active + pool.cl_waiting + cancelling,
-        waiting=pool.cl_waiting,
-        servers=pool.servers,
-        servers_active=pool.sv_active,
-    )
+        option = next((one for one in spec.verb.options if one.field == key), None)
+        name = (option.flag or option.metavar) if option is not None else key.removesuffix("_s")
+        wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+        raise UsageError(f"{spec.name}: {name} {wrong}") from None

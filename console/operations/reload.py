@@ -20,10 +20,8 @@ from console.operations.control import Stopped, insist
 from console.operations.observe import SECRET_SETTINGS, Observation, definition, observe
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Parameters, Standing, state_words
+from console.operations.spec import Ask, Standing, state_words
 from console.operations.step import Step, plural, why
-from console.operations.target import Target
-from console.poolers.base import Dialect
 
 FALLEN_AT_LEAST = 3
 """So many settings back at their defaults at once are taken for an unreadable file."""
@@ -34,13 +32,14 @@ _RECYCLES_UNTIL = Version(1, 24)
 _REPORTS_FAILURE = Version(1, 25)
 
 
-def reload_statements(dialect: Dialect, _target: Target, _observation: Observation) -> tuple[str, ...]:
+def reload_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     """Return what RELOAD sends."""
-    return (dialect.reload(),)
+    return (ask.dialect.reload(),)
 
 
-def reload_standing(target: Target, observation: Observation, _parameters: Parameters) -> Standing:
-    """Return how `target` stands before a RELOAD."""
+def reload_standing(ask: Ask[Observation]) -> Standing:
+    """Return how a target stands before a RELOAD."""
+    target, observation = ask.target, ask.seen
     warnings = [
         "every SET made since the last reload is undone, and clients of databases that left the file "
         "are cut: the file is not read beforehand, so neither can be listed here"

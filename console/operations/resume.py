@@ -16,7 +16,7 @@ from console.operations.control import insist
 from console.operations.observe import Observation, read_paused, read_pools
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Parameters, Standing, state_words
+from console.operations.spec import Ask, Standing, state_words
 from console.operations.step import REOPEN_PAUSE_S, Step, why
 from console.operations.target import Target
 from console.poolers.base import Dialect
@@ -48,14 +48,15 @@ def lift_of(dialect: Dialect, target: Target, observation: Observation) -> Lift:
     return Lift(f"SET {RETRY_SETTING} = 0", main, f"SET {RETRY_SETTING} = {value}")
 
 
-def resume_statements(dialect: Dialect, target: Target, observation: Observation) -> tuple[str, ...]:
+def resume_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     """Return what RESUME sends when all goes well."""
-    lift = lift_of(dialect, target, observation)
+    lift = lift_of(ask.dialect, ask.target, ask.seen)
     return tuple(statement for statement in (lift.before, lift.main, lift.after) if statement is not None)
 
 
-def resume_standing(target: Target, observation: Observation, _parameters: Parameters) -> Standing:
-    """Return how `target` stands before a RESUME."""
+def resume_standing(ask: Ask[Observation]) -> Standing:
+    """Return how a target stands before a RESUME."""
+    target, observation = ask.target, ask.seen
     present = state_words(target, observation)
     warnings: list[str] = []
     if target.database is None:
@@ -161,12 +162,13 @@ async def carry_out_resume(step: Step) -> TargetReceipt:
     try:
         await step.check_process(session)
         # From the first statement on it is brought to its end: half a RESUME helps nobody.
-        return await insist(lambda: _resume(step, session))
+        return await insist(lambda: resume_over(step, session))
     finally:
         await close_quietly(session)
 
 
-async def _resume(step: Step, session: WriteSession) -> TargetReceipt:
+async def resume_over(step: Step, session: WriteSession) -> TargetReceipt:
+    """Resume the target of `step` over a session that is open, and read back what came of it."""
     lost: NodeError | None = None
     refused: AdminError | None = None
     tag = ""

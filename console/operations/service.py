@@ -7,24 +7,28 @@ what it must, and waits for that. Nothing here decides what is allowed: `console
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from console.audit.actor import Actor
 from console.audit.journal import Journal
 from console.clock import Clock
 from console.config.schema import Inventory
 from console.errors import RefusedError
 from console.guard.permit import Permit, PermitOffice
 from console.guard.policy import Policy
+from console.guard.request import Request
 from console.guard.verdict import Verdict
 from console.operations.control import Control, insist
 from console.operations.executor import Executor
 from console.operations.outcome import NOTHING, Event, EventKind, RunReceipt
 from console.operations.plan import Plan
 from console.operations.planner import Planner
-from console.operations.sessions import Connector
+from console.operations.reach import Reach
+from console.operations.rollout import Rollout
 
 RUNS_KEPT = 100
 """Finished runs that can still be looked at."""
@@ -48,9 +52,21 @@ class Run:
         """Whether it is over."""
         return self._task is not None and self._task.done()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._control.stopped
+
     def cancel(self) -> None:
-        """Ask it to stop and undo; its receipt tells what came of it. Safe to call often."""
+        """Ask it to stop after the current step and undo; a second call does not wait for the step.
+
+        Its receipt tells what came of it. Safe to call often.
+        """
         self._control.stop()
+
+    def end_hold(self) -> None:
+        """Let go now what it holds: its regular end, only earlier. Nothing happens to other runs."""
+        self._control.end_hold()
 
     async def receipt(self) -> RunReceipt:
         """Wait for the end. Cancelling this wait leaves the run running."""
@@ -91,13 +107,21 @@ class OperationService:
     """Operations on one fleet. Use as an async context manager, or call `close`."""
 
     def __init__(
-        self, inventory: Inventory, connector: Connector, journal: Journal, clock: Clock, read_only: bool
+        self,
+        inventory: Inventory,
+        reach: Reach,
+        journal: Journal,
+        clock: Clock,
+        *,
+        read_only: bool,
+        actor: Actor | None = None,
     ) -> None:
         self._clock = clock
-        self._policy = Policy(inventory.environment, read_only)
+        self._actor = actor or Actor.current(os.environ)
+        self._policy = Policy(inventory.environment, read_only, inventory.policy)
         self._office = PermitOffice(self._policy, clock)
-        self._planner = Planner(inventory, connector, clock, read_only=read_only)
-        self._executor = Executor(self._planner, connector, journal, clock, read_only=read_only)
+        self._planner = Planner(inventory, reach, clock, read_only=read_only)
+        self._executor = Executor(self._planner, reach, journal, clock, read_only=read_only)
         self._runs: dict[str, Run] = {}
         self._closing = False
 
@@ -114,20 +138,39 @@ class OperationService:
         """Runs of this process, oldest first; finished ones are forgotten after `RUNS_KEPT`."""
         return tuple(self._runs.values())
 
-    async def plan(self, op: str, selector: str, **parameters: Any) -> Plan:
+    async def plan(
+        self, op: str, selector: str, *, rollout: Rollout | None = None, **parameters: Any
+    ) -> Plan:
         """Return the plan of a verb on what a selector names; sends nothing that changes anything.
 
-        Raises:
-            UsageError: it cannot be planned as asked. NodeError: the pooler did not answer.
-        """
-        return await self._planner.plan(op, selector, parameters)
+        Args:
+            op: the verb's name.
+            selector: what it is to act on.
+            rollout: waves and limits; None: the verb's own.
+            parameters: fields of the verb's `Parameters`.
 
-    def judge(self, plan: Plan) -> Verdict:
+        Raises:
+            UsageError: it cannot be planned as asked. NodeError: the only target did not answer.
+        """
+        return await self._planner.plan(op, selector, parameters, rollout)
+
+    def request(self, reason: str | None = None, plan_maker: str | None = None) -> Request:
+        """Return who asks, and with what: `judge` and `permit` want the same one."""
+        user = self._actor.sudo_user or self._actor.user
+        return Request(user, self._clock.wall_s(), reason, plan_maker)
+
+    def judge(self, plan: Plan, request: Request | None = None) -> Verdict:
         """Return what the guard says."""
-        return self._policy.judge(plan)
+        return self._policy.judge(plan, request or self.request())
 
     def permit(
-        self, plan: Plan, verdict: Verdict, phrase: str | None = None, *, answer: str = "confirmed"
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        phrase: str | None = None,
+        *,
+        request: Request | None = None,
+        answer: str = "confirmed",
     ) -> Permit:
         """Return the permit for a plan whose verdict was answered.
 
@@ -135,12 +178,13 @@ class OperationService:
             plan: the plan.
             verdict: what `judge` said and the user saw.
             phrase: what was typed; None when only Enter was asked for.
+            request: as `judge` had it.
             answer: how it was answered, for the journal.
 
         Raises:
             RefusedError: denied, or answered wrongly.
         """
-        return self._office.mint(plan, verdict, phrase, answer=answer)
+        return self._office.mint(plan, verdict, phrase, request=request or self.request(), answer=answer)
 
     def submit(self, plan: Plan, permit: Permit) -> Run:
         """Start a run and return it; needs a running event loop.
@@ -168,6 +212,8 @@ class OperationService:
         """Stop every run and wait until each has undone what it must; safe to call twice."""
         self._closing = True
         for run in self.runs:
+            # Twice: whoever closes does not wait for a step that may take minutes.
+            run.cancel()
             run.cancel()
         await insist(self._all_over)
 

@@ -51,6 +51,16 @@ class Connector(Protocol):
         """Open a session that can act, as the admin user."""
         ...
 
+    async def probe(self, name: str) -> str:
+        """Log in through a bouncer as one of its clients would and run a query; say in words what was tried.
+
+        Without a `probe_user` in the inventory only the admin console is logged in to.
+
+        Raises:
+            NodeError: it did not succeed.
+        """
+        ...
+
 
 async def close_quietly(*sessions: ReadSession | None) -> None:
     """Close sessions that may be broken already; each gets a moment, none may hold up a result."""

@@ -1,13 +1,14 @@
 """The shape of an operation: one `OpSpec` says all that planning, guarding, running and showing it needs.
 
-Pure declarations; the verbs themselves are in `pause`, `resume` and `reload`, gathered by `registry`.
+Pure declarations; the verbs themselves are in modules of their own, gathered by `registry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,8 +19,14 @@ from console.operations.verbs import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
+    from console.config.schema import Bouncer, PostgresNode
     from console.operations.outcome import TargetReceipt
+    from console.operations.reach import Reach
+    from console.operations.sessions import ReadSession
     from console.operations.step import Step
+
+S = TypeVar("S")
+"""What is observed: an `Observation` of a pooler, or what a verb on Postgres nodes reads."""
 
 
 class Parameters(BaseModel):
@@ -28,6 +35,60 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: Annotated[float, Field(gt=0, le=600, description="Seconds the verb may take.")] = 5.0
+
+
+class Scope(StrEnum):
+    """What a verb can act on."""
+
+    POOLER = "a whole bouncer"
+    DATABASE = "a database of a bouncer"
+    NODE = "a Postgres node"
+
+
+class Absence(StrEnum):
+    """Whether a verb takes its target out of service."""
+
+    NONE = "none"
+    BRIEF = "for a while"
+    LASTING = "for good"
+
+
+class Found(Protocol):
+    """What a verb's own look found (`OpSpec.look`), e.g. the configuration files that RELOAD would read."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What a permit is bound to besides the observation's facts; no secrets."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[S]):
+    """One target as it was found, and what is wanted of it: what every function of a verb is handed."""
+
+    target: Target
+    seen: S
+    parameters: Any
+    """Of the verb's own `Parameters` class."""
+    dialect: Dialect
+    found: Any = None
+    """What `OpSpec.look` gave; None for verbs without one."""
+    long_pause_allowed: bool = False
+    """`allow_long_pause` of the policy: clients may be held until they are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a verb's own look may use. It only asks."""
+
+    target: Target
+    observation: Observation
+    parameters: Any
+    node: Bouncer | PostgresNode
+    session: ReadSession
+    dialect: Dialect
+    reach: Reach
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +102,30 @@ class Standing:
     blocked: str | None = None
     """Why the verb cannot be carried out as things are."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What it would change, line by line, e.g. the settings that a RELOAD changes."""
+    tier: Tier | None = None
+    """Asks for more than the verb's own tier, e.g. a RELOAD that cuts clients; None: the verb's."""
 
 
 @dataclass(frozen=True, slots=True)
-class OpSpec:
+class OpSpec(Generic[S]):
     """One operation."""
 
     verb: Verb
     tier: Tier
     parameters: type[Parameters]
-    one_database: bool
-    """Whether it can act on a single database."""
+    scopes: frozenset[Scope]
     effects: Mapping[str, str]
     """What clients feel, by pool mode (`transaction`, `statement`, `session`)."""
-    stand: Callable[[Target, Observation, Parameters], Standing]
-    statements: Callable[[Dialect, Target, Observation], tuple[str, ...]]
+    stand: Callable[[Ask[S]], Standing]
+    statements: Callable[[Ask[S]], tuple[str, ...]]
     """Exactly what is sent, in order, when all goes well."""
-    rescue: Callable[[Dialect, Target, Observation], tuple[str, ...]] | None
-    """What is sent besides when it does not go well; None: nothing more is sent then."""
-    carry_out: Callable[[Step], Awaitable[TargetReceipt]]
+    rescue: Callable[[Ask[S]], tuple[str, ...]] | None
+    """What is sent besides when it does not go well; None: nothing more is sent then. Of a leased verb:
+    what its guardian sends."""
+    carry_out: Callable[[Step], Awaitable[TargetReceipt]] | None
+    """None: it `holds`, and `console.operations.held` carries it out."""
     verified_by: str
     """What is read back before success is reported."""
     undo: str | None
@@ -67,11 +133,37 @@ class OpSpec:
     no_undo_reason: str | None
     needs: Capability | None = None
     """What a version must be able to do; None: every version can."""
+    holds: bool = False
+    """It holds clients for a time and lets them go itself."""
+    leased: bool = False
+    """Clients may be left waiting if we die in the middle: a guardian stands by."""
+    absence: Absence = Absence.NONE
+    """While its target serves no new clients, its peers have to."""
+    rescues: bool = False
+    """A way out of a bad state: never held up by change windows and the like."""
+    serial: str = "1,25%,100%"
+    """The waves when several are named and nobody says otherwise."""
+    take_back: Callable[[Step], Awaitable[TargetReceipt]] | None = None
+    """Undoes a target that is done when the run is interrupted; None: what is done stays done."""
+    look: Callable[[Look], Awaitable[Found]] | None = None
+    """Reads more than the observation, at planning and once more before the first statement."""
+    observe_node: Callable[[Reach, Target, Any], Awaitable[S]] | None = None
+    """How a verb on Postgres nodes reads its target; None for verbs on poolers."""
+    node_facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
+    """What a permit of a verb on Postgres nodes is bound to."""
+    spread: Callable[[Observation], tuple[str | None, ...]] | None = None
+    """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
+    None: the pooler itself."""
 
     @property
     def name(self) -> str:
         """The command."""
         return self.verb.name
+
+    @property
+    def on_node(self) -> bool:
+        """Whether it acts on Postgres nodes, not on poolers."""
+        return Scope.NODE in self.scopes
 
 
 def state_words(target: Target, observation: Observation) -> str:

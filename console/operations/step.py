@@ -13,10 +13,12 @@ from typing import Any
 from console.clock import Clock
 from console.errors import AdminError, NodeError, PooldeckError
 from console.operations.control import Control
+from console.operations.lease.base import Lease
 from console.operations.observe import Observation
 from console.operations.outcome import NOTHING, EventKind, Exchange, Outcome, TargetReceipt
+from console.operations.reach import Reach
 from console.operations.sessions import Connector, ReadSession, WriteSession, require_one_process
-from console.operations.spec import Parameters
+from console.operations.spec import Ask
 from console.operations.target import Target
 from console.poolers.base import Dialect
 
@@ -27,19 +29,19 @@ REOPEN_PAUSE_S = 0.3
 class Step:
     """What a verb is handed."""
 
-    target: Target
+    ask: Ask[Any]
+    """The target, what was seen of it just before, and what is wanted of it."""
     statements: tuple[str, ...]
     already: bool
     """The plan found it as wanted: nothing may be sent."""
     present: str
-    parameters: Parameters
-    before: Observation
-    dialect: Dialect
-    connector: Connector
+    reach: Reach
     clock: Clock
     control: Control
     query_timeout_s: float
     say: Callable[[EventKind, str, Mapping[str, Any]], None]
+    lease: Lease | None = None
+    """Of a verb that is `leased`: in force before its first statement."""
     started_at_s: float = field(init=False)
     started_s: float = field(init=False)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -48,6 +50,33 @@ class Step:
     def __post_init__(self) -> None:
         self.started_at_s = self.clock.wall_s()
         self.started_s = self.clock.monotonic_s()
+
+    @property
+    def target(self) -> Target:
+        """What it acts on."""
+        return self.ask.target
+
+    @property
+    def parameters(self) -> Any:
+        """Of the verb's own `Parameters` class."""
+        return self.ask.parameters
+
+    @property
+    def before(self) -> Observation:
+        """The pooler as it was just before; for a verb on poolers only."""
+        seen = self.ask.seen
+        assert isinstance(seen, Observation), "verbs on Postgres nodes read ask.seen"
+        return seen
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the pooler's kind."""
+        return self.ask.dialect
+
+    @property
+    def connector(self) -> Connector:
+        """Opens admin sessions."""
+        return self.reach.connector
 
     def tell(self, kind: EventKind, text: str, data: Mapping[str, Any] = NOTHING) -> None:
         """Emit an event."""

@@ -7,6 +7,24 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing a verb can be told besides its targets: a flag, and a field of its `Parameters`."""
+
+    field: str
+    """Of the verb's `Parameters`, e.g. `hold_s`."""
+    flag: str | None
+    """`--for`; None: a positional argument behind the selector."""
+    metavar: str
+    help: str
+    kind: Literal["duration", "text", "texts", "switch"] = "text"
+    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more; `switch` takes none."""
+    default: str | None = None
+    """As it would be typed; None: must be given (a switch: off)."""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +41,11 @@ class Verb:
     """Paragraphs for `--help` and the help panel."""
     timeout_help: str
     """What `--timeout` bounds."""
+    timeout_s: float = 5.0
+    """Its default."""
+    targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
+    """What the selector may name, for `--help`."""
+    options: tuple[Option, ...] = ()
 
 
 PAUSE = Verb(
@@ -30,13 +53,31 @@ PAUSE = Verb(
     title="Pause",
     summary="Hold the clients of a bouncer or database.",
     help=(
-        "Waits until every server connection of the target is released, then holds its clients. If that "
-        "is not reached within --timeout, or anything else goes wrong, the target is resumed at once and "
-        "the pause is reported as failed.\n\n"
-        "A pause that was reached STAYS until `pooldeck resume` ends it. Clients wait meanwhile; the first "
-        "are cut after query_wait_timeout."
+        "Waits until every server connection of the targets is released, holds their clients for --for, then "
+        "resumes them. If the targets are not all drained within --timeout, or anything else goes wrong, all "
+        "are resumed at once and the pause is reported as failed.\n\n"
+        "A pause always ends: at its time, on Ctrl-C, or when `pooldeck resume` ends it early. Should this "
+        "process die, its guardian resumes; should the whole machine be cut off, a keeper on the pooler's "
+        "host does."
     ),
-    timeout_help="Seconds in which the target must be drained; then it is resumed again.",
+    timeout_help="Seconds in which the targets must be drained; then they are resumed again.",
+    options=(
+        Option(
+            "hold_s",
+            "--for",
+            "TIME",
+            "How long clients are held, e.g. 30s or 2m; never as long as they would be cut.",
+            "duration",
+            "30s",
+        ),
+        Option(
+            "detach",
+            "--detach",
+            "",
+            "Return once it is held and leave the guardian in charge until its time is up.",
+            "switch",
+        ),
+    ),
 )
 RESUME = Verb(
     name="resume",
@@ -58,5 +99,6 @@ RELOAD = Verb(
         "file does) is reported as failed, also by versions that answer success."
     ),
     timeout_help="Seconds for the pooler's answer.",
+    targets="Bouncers, @label=value, all.",
 )
 VERBS: tuple[Verb, ...] = (PAUSE, RESUME, RELOAD)

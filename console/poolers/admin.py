@@ -61,7 +61,6 @@ SHOWS: Final[Mapping[str, bytes]] = MappingProxyType(
 _NO_FILE: Final = "/nonexistent/pooldeck"
 _FIXED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "dbname": ADMIN_DATABASE,
         "application_name": APPLICATION_NAME,
         "client_encoding": "UTF8",
         # Consoles refuse `options` (reference, section 5); "" keeps $PGOPTIONS out.
@@ -91,6 +90,8 @@ class Login:
     """None: log in without one (trust, peer, certificate)."""
     tls: Mapping[str, str] = field(default_factory=dict)
     """libpq's `sslmode`, `sslrootcert`, `sslcert`, `sslkey`; empty leaves libpq's defaults in force."""
+    database: str = ADMIN_DATABASE
+    """Another one than the admin console's is for `probe` only."""
 
 
 class _Session:
@@ -117,7 +118,7 @@ class _Session:
         progress = LoginProgress()
         try:
             async with asyncio.timeout(timeout_s):
-                link = await _link(login, progress, timeout_s)
+                link = await open_link(login, progress, timeout_s)
         except TimeoutError:
             raise login_deadline(progress.stage, where=login.node, limit_s=timeout_s) from None
         try:
@@ -205,8 +206,8 @@ class AdminWriter(_Session):
         return tuple(self._link.notices)
 
 
-async def _link(login: Login, progress: LoginProgress, timeout_s: float) -> Link:
-    """Try the endpoint's addresses in turn, each with an equal share of the time that is left."""
+async def open_link(login: Login, progress: LoginProgress, timeout_s: float) -> Link:
+    """Log in; the endpoint's addresses are tried in turn, each with an equal share of the time left."""
     end = asyncio.get_running_loop().time() + timeout_s
     host = login.endpoint.host
     is_socket = host.startswith(("/", "@"))
@@ -249,6 +250,7 @@ async def _with_reason(failure: NodeError, login: Login, address: str | None, en
 def _parameters(login: Login, address: str | None) -> dict[str, str]:
     parameters = {
         **_FIXED,
+        "dbname": login.database,
         "host": login.endpoint.host,
         "port": str(login.endpoint.port),
         "user": login.user,

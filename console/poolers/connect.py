@@ -13,6 +13,7 @@ from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import CredentialError, NodeError, Phase, UsageError
 from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
+from console.poolers.probe import query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 S = TypeVar("S", AdminReader, AdminWriter)
@@ -55,32 +56,65 @@ class PoolerConnector:
         """
         return await self._open(AdminWriter, name, as_admin=True)
 
+    async def probe(self, name: str) -> str:
+        """Log in as a client would, run a query, and say in words what was tried.
+
+        With a `probe_user` that is its login to `probe_database`; else only the admin console's.
+
+        Raises:
+            NodeError: with the phase that failed.
+        """
+        bouncer = self._bouncer(name)
+        if bouncer.probe_user is None:
+            await (await self.reader(name)).close()
+            return "a login to the admin console"
+        database = bouncer.probe_database or bouncer.probe_user
+        source = bouncer.probe_password_from or bouncer.password_from
+        login, timeout_s = await self._login(bouncer, bouncer.probe_user, source, database)
+        try:
+            await query_as_client(login, timeout_s=timeout_s)
+        except NodeError as failure:
+            raise self._reason(bouncer, login.endpoint, failure) from None
+        return f"a query as {bouncer.probe_user} on {database}"
+
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
-        bouncer = self._bouncers.get(name)
-        if bouncer is None:
-            raise UsageError(f'no bouncer "{name}" in this inventory')
-        timeout_s = bouncer.connect_timeout_s or self._default_timeout_s
+        bouncer = self._bouncer(name)
         user, source = _role(bouncer, as_admin=as_admin)
-        password = await self._credentials.password(
-            source,
-            user=user,
-            node=name,
-            host=bouncer.tcp_host or (str(bouncer.unix) if bouncer.unix else None),
-            port=bouncer.listen_port,
-            database=ADMIN_DATABASE,
-            timeout_s=timeout_s,
-        )
-        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=timeout_s)
-        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint))
+        login, timeout_s = await self._login(bouncer, user, source, ADMIN_DATABASE)
         try:
             return await kind.connect(login, timeout_s=timeout_s, clock=self._clock)
         except NodeError as failure:
-            # Through a tunnel a driver sees no more than a closed socket; the tunnel knows why.
-            if bouncer.host is not None and failure.phase in _MAY_BE_THE_TUNNEL:
-                reason = self._transport.failure_of(endpoint)
-                if reason is not None:
-                    raise reason from None
-            raise
+            raise self._reason(bouncer, login.endpoint, failure) from None
+
+    def _bouncer(self, name: str) -> Bouncer:
+        bouncer = self._bouncers.get(name)
+        if bouncer is None:
+            raise UsageError(f'no bouncer "{name}" in this inventory')
+        return bouncer
+
+    async def _login(
+        self, bouncer: Bouncer, user: str, source: str | None, database: str
+    ) -> tuple[Login, float]:
+        """Return a login and how long it may take."""
+        timeout_s = bouncer.connect_timeout_s or self._default_timeout_s
+        password = await self._credentials.password(
+            source,
+            user=user,
+            node=bouncer.name,
+            host=bouncer.tcp_host or (str(bouncer.unix) if bouncer.unix else None),
+            port=bouncer.listen_port,
+            database=database,
+            timeout_s=timeout_s,
+        )
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=timeout_s)
+        tls = _tls_parameters(bouncer, endpoint)
+        return Login(bouncer.name, endpoint, user, password, tls, database), timeout_s
+
+    def _reason(self, bouncer: Bouncer, endpoint: Endpoint, failure: NodeError) -> NodeError:
+        """Through a tunnel a driver sees no more than a closed socket; the tunnel knows why."""
+        if bouncer.host is not None and failure.phase in _MAY_BE_THE_TUNNEL:
+            return self._transport.failure_of(endpoint) or failure
+        return failure
 
 
 def route_of(bouncer: Bouncer) -> Route:

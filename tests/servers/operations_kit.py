@@ -19,12 +19,15 @@ from console.errors import NodeError
 from console.guard.verdict import Confirm
 from console.lab.bouncer import PgBouncerServer
 from console.lab.secrets import ADMIN, MONITOR, Secrets
-from console.operations.outcome import TargetReceipt
+from console.operations.lease.base import Leases
+from console.operations.outcome import EventKind, TargetReceipt
 from console.operations.plan import Plan
+from console.operations.reach import Reach
 from console.operations.service import OperationService, Run
 from console.operations.sessions import Connector
 from console.poolers.connect import PoolerConnector
 from console.transport.base import CommandResult, Endpoint, Route, TcpAddress
+from tests.harness.leases import FakeLeases
 
 LIMIT_S = 15.0
 
@@ -89,7 +92,14 @@ class Desk:
     def use(self, connector: Connector) -> None:
         """Make the service on `connector`."""
         self.connector = connector
-        self.service = OperationService(self.inventory, connector, self.journal, self.clock, self.read_only)
+        self.leases: Leases = FakeLeases()
+        self.service = OperationService(
+            self.inventory,
+            Reach(connector, leases=self.leases),
+            self.journal,
+            self.clock,
+            read_only=self.read_only,
+        )
 
     async def start(self, op: str, selector: str = "edge", **parameters: Any) -> Run:
         """Plan, confirm and submit."""
@@ -101,8 +111,24 @@ class Desk:
         phrase = verdict.phrase if isinstance(verdict, Confirm) else None
         return self.service.submit(plan, self.service.permit(plan, verdict, phrase))
 
+    async def hold(self, selector: str = "edge", **parameters: Any) -> Run:
+        """Pause and return the run once it holds; `let_go` ends it."""
+        run = await self.start("pause", selector, **parameters)
+        async with asyncio.timeout(LIMIT_S):
+            async for event in run.events():
+                if event.kind is EventKind.HOLDING:
+                    return run
+        raise AssertionError(f"not held: {(await run.receipt()).targets}")
+
+    async def let_go(self, run: Run) -> TargetReceipt:
+        """End a hold and return the receipt."""
+        run.end_hold()
+        return await self.finish(run)
+
     async def do(self, op: str, selector: str = "edge", **parameters: Any) -> TargetReceipt:
-        """Carry an operation out and return its receipt."""
+        """Carry an operation out and return its receipt. A pause is held for no time."""
+        if op == "pause":
+            parameters.setdefault("hold_s", 0)
         return await self.finish(await self.start(op, selector, **parameters))
 
     async def finish(self, run: Run) -> TargetReceipt:

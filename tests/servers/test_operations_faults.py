@@ -37,7 +37,7 @@ def proxy(server: PgBouncerServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def short_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.operations.pause.RESCUE_LIMIT_S", 1.5)
+    monkeypatch.setattr("console.operations.pausing.RESCUE_LIMIT_S", 1.5)
 
 
 @pytest_asyncio.fixture
@@ -148,6 +148,9 @@ class _LosesAnswers:
     async def writer(self, name: str) -> WriteSession:
         return _AnswerLost(await self._real.writer(name), self._statement)
 
+    async def probe(self, name: str) -> str:
+        return await self._real.probe(name)
+
 
 @pytest.mark.parametrize(
     ("op", "statement", "outcome"),
@@ -162,11 +165,11 @@ async def test_when_an_answer_is_lost_reading_back_decides(
 ) -> None:
     desk = Desk(server, tmp_path / "journal.jsonl")
     if op == "resume":
-        async with desk.service:
-            await desk.do("pause")
+        with server.admin() as console:
+            console.execute("PAUSE")
     desk.use(_LosesAnswers(desk.connector, statement))
     async with desk.service:
-        receipt = await _receipt(desk, await desk.start(op))
+        receipt = await _receipt(desk, await desk.start(op, **({"hold_s": 0} if op == "pause" else {})))
     assert (receipt.outcome, receipt.after) == (outcome, "running"), receipt.detail
     assert not desk.is_paused()
 
@@ -254,6 +257,9 @@ class _TwoProcesses:
 
     async def writer(self, name: str) -> WriteSession:
         return await next(self._writers).writer(name)
+
+    async def probe(self, name: str) -> str:
+        return await self._one.probe(name)
 
 
 async def test_logins_that_meet_two_processes_send_nothing(

@@ -45,20 +45,39 @@ async def test_a_drained_target_is_paused_held_and_resumed(desk: Desk, selector:
     database = "app" if "/" in selector else None
     with desk.server.connect() as client:
         client.execute("SELECT 1")
-        paused = await desk.do("pause", selector)
-
-        assert (paused.outcome, paused.after) == (Outcome.OK, "paused"), paused.detail
+        run = await desk.hold(selector)
         assert desk.is_paused(database)
-        assert paused.clients_cut_at_s is not None, "the reader must learn when waiting clients are cut"
         waiting = asyncio.create_task(_query(client))
         await until(lambda: _waiting(desk.server) == 1)
 
-        resumed = await desk.do("resume", selector)
-        assert (resumed.outcome, resumed.after) == (Outcome.OK, "running"), resumed.detail
+        receipt = await desk.let_go(run)
+        assert (receipt.outcome, receipt.after) == (Outcome.OK, "running"), receipt.detail
+        assert "held for" in receipt.detail
         assert not desk.is_paused(database)
         assert await waiting == 42
     kinds = [(record["kind"], record["op"]) for record in desk.records()]
-    assert kinds == [("intent", "pause"), ("outcome", "pause"), ("intent", "resume"), ("outcome", "resume")]
+    assert kinds == [("intent", "pause"), ("outcome", "pause")]
+    (lease,) = desk.leases.armed  # type: ignore[attr-defined]
+    assert lease.told_held == lease.released == lease.exposed
+    assert lease.closed
+
+
+@pytest.mark.parametrize("selector", ["edge", "edge/app"])
+async def test_a_pause_ends_by_itself_when_its_time_is_up(desk: Desk, selector: str) -> None:
+    receipt = await desk.do("pause", selector, hold_s=0.3)
+    assert (receipt.outcome, receipt.after) == (Outcome.OK, "running"), receipt.detail
+    assert not desk.is_paused("app" if "/" in selector else None)
+
+
+@pytest.mark.parametrize("selector", ["edge", "edge/app"])
+async def test_resume_ends_a_held_pause_early(desk: Desk, selector: str) -> None:
+    run = await desk.hold(selector)
+    with desk.server.admin() as console:
+        console.execute('RESUME "app"' if "/" in selector else "RESUME")
+        receipt = await desk.finish(run)
+    assert (receipt.outcome, receipt.after) == (Outcome.OK, "running"), receipt.detail
+    assert "resumed by somebody else" in receipt.detail
+    assert [exchange.statement for exchange in receipt.exchanges][1:] == [], "it is theirs: nothing is sent"
     assert verify_journal(desk.journal_path) == ()
 
 
@@ -154,18 +173,19 @@ async def test_already_so_is_no_change_and_asks_nobody(desk: Desk) -> None:
     assert isinstance(desk.service.judge(running), Allow)
     assert (await desk.finish(desk.submit(running))).outcome is Outcome.NO_CHANGE
 
-    assert (await desk.do("pause")).outcome is Outcome.OK
-    again = await desk.do("pause")
-    assert again.outcome is Outcome.NO_CHANGE
-    assert desk.is_paused(), "somebody else's pause is not ours to end"
-    assert again.exchanges == ()
-    await desk.do("resume")
+    with desk.server.admin() as console:
+        console.execute("PAUSE")
+        again = await desk.do("pause")
+        assert again.outcome is Outcome.NO_CHANGE
+        assert desk.is_paused(), "somebody else's pause is not ours to end"
+        assert again.exchanges == ()
+        console.execute("RESUME")
 
 
 async def test_a_global_resume_says_which_database_stays_paused(desk: Desk) -> None:
-    with desk.server.connect() as client:
+    with desk.server.connect() as client, desk.server.admin() as console:
         client.execute("SELECT 1")
-    await desk.do("pause", "edge/app")
+        console.execute('PAUSE "app"')
     plan = await desk.service.plan("resume", "edge")
     assert not plan.changes
     assert any("pooldeck resume edge/app" in warning for warning in plan.targets[0].warnings)
@@ -181,7 +201,7 @@ async def test_resuming_a_database_puts_server_login_retry_back(desk: Desk) -> N
     with desk.server.admin() as console, desk.server.connect() as client:
         console.execute("RELOAD")
         client.execute("SELECT 1")
-        await desk.do("pause", "edge/app")
+        console.execute('PAUSE "app"')
         waiting = asyncio.create_task(_query(client))
         await until(lambda: _waiting(desk.server) == 1)
         receipt = await desk.do("resume", "edge/app")
@@ -228,7 +248,7 @@ async def test_names_that_are_not_databases_are_refused(desk: Desk) -> None:
     for selector, words in {
         "edge/apq": "lists no database apq",
         "edge/pgbouncer": "the admin console itself",
-        "edge/app*": "names 2 databases",
+        "edge/nothing*": "lists no database nothing",
         "edgy": "edgy",
     }.items():
         with pytest.raises(UsageError, match=words):

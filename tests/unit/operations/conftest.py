@@ -15,7 +15,9 @@ from console.config.schema import Bouncer, Inventory
 from console.guard.verdict import Confirm
 from console.operations.outcome import TargetReceipt
 from console.operations.plan import Plan
+from console.operations.reach import Reach
 from console.operations.service import OperationService, Run
+from tests.harness.leases import FakeLeases
 from tests.unit.operations.fake_pooler import FakePooler
 
 
@@ -42,12 +44,13 @@ class Bench:
                 for name in names
             ),
         )
+        self.leases = FakeLeases()
         self.service = OperationService(
             self.inventory,
-            pooler,
+            Reach(pooler, leases=self.leases),
             Journal(journal, SystemClock(), Actor.current({})),
             SystemClock(),
-            read_only,
+            read_only=read_only,
         )
 
     def submit(self, plan: Plan) -> Run:
@@ -57,7 +60,9 @@ class Bench:
         return self.service.submit(plan, self.service.permit(plan, verdict, phrase))
 
     async def do(self, op: str, selector: str = "edge", **parameters: Any) -> TargetReceipt:
-        """Plan, confirm, carry out."""
+        """Plan, confirm, carry out. A pause is held for no time unless `hold_s` says so."""
+        if op == "pause":
+            parameters.setdefault("hold_s", 0)
         run = self.submit(await self.service.plan(op, selector, **parameters))
         return (await run.receipt()).targets[0]
 

@@ -142,7 +142,8 @@ async def _drive(bench: Bench, op: str, selector: str, answer: str) -> None:
     """Behave as a careless or hostile driver would."""
     async with bench.service:
         try:
-            plan = await bench.service.plan(op, selector, timeout_s=2)
+            more = {"hold_s": 0} if op == "pause" else {}
+            plan = await bench.service.plan(op, selector, timeout_s=2, **more)
             verdict = bench.service.judge(plan)
             phrase = verdict.phrase if isinstance(verdict, Confirm) else None
             if answer == "forged permit":

@@ -65,7 +65,8 @@ async def test_state_and_verb_give_exactly_these_statements(case: Case, tmp_path
     )
     bench = Bench(pooler, tmp_path / "journal.jsonl")
     async with bench.service:
-        plan = await bench.service.plan(case.op, case.selector)
+        more = {"hold_s": 0} if case.op == "pause" else {}
+        plan = await bench.service.plan(case.op, case.selector, **more)
         item = plan.targets[0]
         assert item.statements == case.statements
         assert item.present == case.present
@@ -74,9 +75,10 @@ async def test_state_and_verb_give_exactly_these_statements(case: Case, tmp_path
         assert pooler.changing() == []
         if not isinstance(verdict, Deny):
             receipt = (await bench.submit(plan).receipt()).targets[0]
-            assert tuple(exchange.statement for exchange in receipt.exchanges) == case.statements
+            expected = (*case.statements, *(item.rescue if item.changes else ()))
+            assert tuple(exchange.statement for exchange in receipt.exchanges) == expected
             assert receipt.outcome is (Outcome.OK if case.statements else Outcome.NO_CHANGE)
-            assert pooler.changing() == list(case.statements)
+            assert pooler.changing() == list(expected)
 
 
 async def test_the_hash_is_of_the_world_and_not_of_the_moment(bench: Bench, pooler: FakePooler) -> None:
@@ -112,11 +114,15 @@ async def test_a_plan_says_what_it_hits_and_how_long_clients_can_wait(
         assert words in text
 
 
-async def test_a_timeout_beyond_what_clients_wait_is_refused(bench: Bench) -> None:
-    plan = await bench.service.plan("pause", "edge", timeout_s=120)
+@pytest.mark.parametrize(("timeout_s", "hold_s", "fits"), [(120, 0, False), (5, 110, True), (5, 111, False)])
+async def test_a_pause_longer_than_clients_wait_is_refused(
+    bench: Bench, timeout_s: float, hold_s: float, fits: bool
+) -> None:
+    plan = await bench.service.plan("pause", "edge", timeout_s=timeout_s, hold_s=hold_s)
     verdict = bench.service.judge(plan)
-    assert isinstance(verdict, Deny)
-    assert "not shorter than query_wait_timeout 120" in verdict.reason
+    assert isinstance(verdict, Deny) is not fits
+    if isinstance(verdict, Deny):
+        assert "query_wait_timeout cuts them after 120 s" in verdict.reason
 
 
 async def test_below_1_19_a_read_only_session_says_that_it_cannot_tell(tmp_path: Path) -> None:
@@ -149,10 +155,10 @@ async def test_no_secret_setting_is_among_the_facts(bench: Bench, pooler: FakePo
 async def test_settings_that_fell_to_their_defaults_are_the_sign_of_an_unreadable_file(
     bench: Bench, pooler: FakePooler, settings: dict[str, str], fell: bool
 ) -> None:
-    before = (await bench.service.plan("reload", "edge")).targets[0].observation
+    before = (await bench.service.plan("reload", "edge")).targets[0].ask.seen
     for key, value in settings.items():
         pooler.config[key] = (value, pooler.config[key][1])
-    after = (await bench.service.plan("reload", "edge")).targets[0].observation
+    after = (await bench.service.plan("reload", "edge")).targets[0].ask.seen
     changes = changes_between(before, after)
     assert changes.fell_to_defaults is fell
     assert len(changes.lines) == len(settings)
@@ -160,6 +166,6 @@ async def test_settings_that_fell_to_their_defaults_are_the_sign_of_an_unreadabl
 
 async def test_facts_have_a_fingerprint_that_follows_them(bench: Bench) -> None:
     item = (await bench.service.plan("pause", "edge/app")).targets[0]
-    assert item.fingerprint == fingerprint(facts_of(item.observation, item.target))
-    other = replace(item.observation, databases=())
+    assert item.fingerprint == fingerprint(facts_of(item.ask.seen, item.target))
+    other = replace(item.ask.seen, databases=())
     assert fingerprint(facts_of(other, item.target)) != item.fingerprint

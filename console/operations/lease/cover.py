@@ -1,0 +1,58 @@
+"""From steps to a lease: what a guardian is told of a run. It sends nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from console.errors import NodeError, Phase
+from console.operations.lease.base import Cover, Lease, LeaseOrder
+from console.operations.outcome import EventKind
+from console.operations.sessions import IDENTITY_KEYS
+from console.operations.step import Step
+
+if TYPE_CHECKING:
+    from console.operations.job import Job
+
+ARM_LIMIT_S = 20.0
+"""How long a guardian may take to start and to log in everywhere."""
+
+
+async def arm_for(job: Job, steps: Sequence[Step], *, hold_s: float) -> Lease:
+    """Arm a lease over the targets of `steps`.
+
+    Raises:
+        NodeError: there is no guardian, so nothing may be sent.
+    """
+    leases = job.reach.leases
+    if leases is None:
+        raise NodeError(Phase.CONNECT, "this session cannot start a guardian, so nothing may be paused")
+    order = LeaseOrder(
+        lease_id=secrets.token_hex(8),
+        run_id=job.run_id,
+        op=job.plan.op,
+        plan_hash=job.plan.hash,
+        fleet=job.plan.fleet,
+        title=job.plan.title,
+        reason=job.permit.reason,
+        covers=tuple(_cover(job, step) for step in steps),
+        drain_s=float(job.plan.parameters.timeout_s),
+        hold_s=hold_s,
+    )
+    lease = await leases.arm(
+        order, lambda target, text: job.say(target, EventKind.NOTE, text, {}), timeout_s=ARM_LIMIT_S
+    )
+    for text in lease.notes:
+        job.tell(text)
+    return lease
+
+
+def _cover(job: Job, step: Step) -> Cover:
+    config = step.before.config
+    return Cover(
+        target=step.target,
+        lift=job.plan.item(step.target).rescue,
+        version=str(step.before.version),
+        identity={key: config[key].value or "" for key in IDENTITY_KEYS if key in config},
+    )

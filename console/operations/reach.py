@@ -1,0 +1,33 @@
+"""What operations reach the fleet with: one bundle that drivers make and the service hands down.
+
+It opens nothing by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from console.operations.sessions import Connector
+
+if TYPE_CHECKING:
+    from console.operations.lease.base import Leases
+    from console.operations.nodes import Nodes
+    from console.operations.radius import BackendSource
+    from console.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The ways out of this process."""
+
+    connector: Connector
+    """Admin consoles."""
+    transport: Transport | None = None
+    """Commands on hosts over SSH; None: no host can be asked, and plans say so."""
+    nodes: Nodes | None = None
+    """Postgres nodes, to act on; None: no verb can."""
+    backends: BackendSource | None = None
+    """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
+    leases: Leases | None = None
+    """Guardians; None: nothing that needs one can be carried out."""

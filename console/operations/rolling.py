@@ -1,0 +1,157 @@
+"""Carries a verb out wave by wave: parallel inside a wave, a gate between waves, failures counted over all.
+
+A first stop lets the targets that are under way finish, begins no other, and takes back what can be; a second
+one does not wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from console.errors import PooldeckError
+from console.operations.control import Control, Stopped, insist
+from console.operations.gate import Gate
+from console.operations.job import Job, interrupted
+from console.operations.lease.base import Lease
+from console.operations.lease.cover import arm_for
+from console.operations.outcome import EventKind, Outcome, TargetReceipt
+from console.operations.plan import TargetPlan
+from console.operations.step import Step, plural, why
+from console.operations.target import Target
+
+FAILURES = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.SKIPPED})
+
+
+class RollingRun:
+    """A run of a verb that acts on each target and is done with it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._receipts: dict[Target, TargetReceipt] = {}
+        self._steps: dict[Target, Step] = {}
+        self._failed = len(job.plan.unreachable)
+
+    async def run(self) -> tuple[TargetReceipt, ...]:
+        """Return a receipt for every target, in the plan's order."""
+        job = self._job
+        because: str | None = None
+        for number, wave in enumerate(job.plan.waves, start=1):
+            items = [job.plan.item(target) for target in wave]
+            if because is None and job.control.stopped:
+                because = "the run was interrupted"
+            if because is not None:
+                self._skip(items, because)
+                continue
+            if len(job.plan.waves) > 1:
+                names = ", ".join(str(target) for target in wave)
+                data = {"wave": number, "waves": len(job.plan.waves), "targets": [str(t) for t in wave]}
+                job.tell(f"wave {number} of {len(job.plan.waves)}: {names}", EventKind.WAVE, data)
+            await self._wave(items)
+            because = self._too_many_failed()
+            if because is None and number < len(job.plan.waves) and not job.control.stopped:
+                because = await self._gate(number, items)
+        if job.control.stopped:
+            await insist(self._take_back)
+        return tuple(self._receipts[item.target] for item in job.plan.targets)
+
+    def _skip(self, items: Sequence[TargetPlan], because: str) -> None:
+        for item in items:
+            receipt = self._receipts[item.target] = self._job.skipped(item, because)
+            self._job.told(receipt)
+
+    def _too_many_failed(self) -> str | None:
+        allowed = self._job.plan.allowed_failures
+        if self._failed <= allowed:
+            return None
+        limit = self._job.plan.rollout.max_failed
+        return f"{plural(self._failed, 'target')} failed, and --max-failed is {limit}"
+
+    async def _wave(self, items: Sequence[TargetPlan]) -> None:
+        """Work on a wave; targets of one bouncer go one after another."""
+        found = await asyncio.gather(*(self._prepare(item) for item in items))
+        steps = [step for step in found if step is not None]
+        lease: Lease | None = None
+        wanted = [step for step in steps if not step.already] if self._job.plan.spec.leased else []
+        try:
+            if wanted:
+                lease = await self._arm(wanted)
+                steps = [step for step in steps if step.already or step.lease is not None]
+            by_bouncer: dict[str, list[Step]] = {}
+            for step in steps:
+                by_bouncer.setdefault(step.target.bouncer, []).append(step)
+            await asyncio.gather(*(self._in_turn(group) for group in by_bouncer.values()))
+        finally:
+            if lease is not None:
+                await insist(lease.close)
+
+    async def _prepare(self, item: TargetPlan) -> Step | None:
+        step = await self._job.prepare(item, self._job.control.for_step())
+        if isinstance(step, TargetReceipt):
+            self._keep(step)
+            self._job.told(step)
+            return None
+        self._steps[item.target] = step
+        return step
+
+    async def _arm(self, steps: Sequence[Step]) -> Lease | None:
+        """Let a guardian stand by; targets that it cannot cover are over here."""
+        lease: Lease | None = None
+        why_not: dict[Target, str] = {}
+        try:
+            lease = await self._job.control.wait(arm_for(self._job, steps, hold_s=0.0))
+            why_not.update(lease.uncovered)
+        except PooldeckError as error:
+            why_not = dict.fromkeys((step.target for step in steps), why(error))
+        except Stopped:
+            why_not = dict.fromkeys((step.target for step in steps), "interrupted")
+        for step in steps:
+            if step.target not in why_not:
+                step.lease = lease
+                continue
+            detail = f"no guardian could stand by, so nothing was sent: {why_not[step.target]}"
+            receipt = step.receipt(
+                Outcome.FAILED, detail, step.present, interrupted=self._job.control.stopped
+            )
+            self._keep(await self._job.finish(self._job.plan.item(step.target), receipt))
+        return lease
+
+    async def _in_turn(self, steps: Sequence[Step]) -> None:
+        spec = self._job.plan.spec
+        carry_out = spec.carry_out
+        assert carry_out is not None, "verbs that hold are carried out by `held`"
+        for step in steps:
+            if self._job.control.stopped:
+                receipt = interrupted(step)
+            else:
+                try:
+                    receipt = await self._job.guarded(step, lambda step=step: carry_out(step))  # type: ignore[misc]
+                finally:
+                    await insist(step.control.reap)
+            self._keep(await self._job.finish(self._job.plan.item(step.target), receipt))
+
+    def _keep(self, receipt: TargetReceipt) -> None:
+        self._receipts[receipt.target] = receipt
+        if receipt.outcome in FAILURES:
+            self._failed += 1
+
+    async def _gate(self, number: int, items: Sequence[TargetPlan]) -> str | None:
+        done = [item for item in items if self._receipts[item.target].outcome not in FAILURES]
+        shut = await Gate(self._job, done).wait()
+        return None if shut is None else f"the gate after wave {number} did not open: {shut}"
+
+    async def _take_back(self) -> None:
+        """Undo what this run did, where the verb can; the receipts say so."""
+        job = self._job
+        take_back = job.plan.spec.take_back
+        if take_back is None:
+            return
+        for item in job.plan.targets:
+            receipt = self._receipts[item.target]
+            step = self._steps.get(item.target)
+            if receipt.outcome is not Outcome.OK or step is None:
+                continue
+            step.control = Control()
+            job.say(str(item.target), EventKind.UNDOING, "the run was interrupted: taking it back", {})
+            undone = await job.guarded(step, lambda step=step: take_back(step))  # type: ignore[misc]
+            self._receipts[item.target] = await job.finish(item, undone)

@@ -1,0 +1,37 @@
+"""A login through a pooler as its clients do it, with one query: are they served?
+
+Nothing is kept open, and nothing but `SELECT 1` is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from psycopg import pq
+
+from console.errors import NodeError, Phase
+from console.poolers.admin import Login, open_link
+from console.poolers.failures import login_deadline
+from console.poolers.wire import LoginProgress, message_of
+
+
+async def query_as_client(login: Login, *, timeout_s: float) -> None:
+    """Log in to `login.database` and run `SELECT 1`, all within `timeout_s`.
+
+    Raises:
+        NodeError: phase connect, tls, auth or protocol; DeadlineError when time is up: clients would wait.
+    """
+    progress = LoginProgress()
+    try:
+        async with asyncio.timeout(timeout_s):
+            link = await open_link(login, progress, timeout_s)
+    except TimeoutError:
+        raise login_deadline(progress.stage, where=login.node, limit_s=timeout_s) from None
+    try:
+        results = await link.query(b"SELECT 1", timeout_s)
+    finally:
+        link.close()
+    wrong = next((result for result in results if result.status != pq.ExecStatus.TUPLES_OK), None)
+    if wrong is not None or not results:
+        reason = message_of(wrong) if wrong is not None else "no answer"
+        raise NodeError(Phase.PROTOCOL, f"a query as {login.user} was answered: {reason}", where=login.node)

@@ -1,4 +1,4 @@
-"""A lease without a guardian process: for tests of what a run does with one. The real one: test_guardian*.py."""
+"""A lease without a guardian process, for tests of what a run does with one. The real one: test_guardian*."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -41,12 +40,9 @@ def launch_console(options: Globals) -> None:
 
 
 async def _console(options: Globals) -> int:
-    from console.audit.actor import Actor
-    from console.audit.journal import Journal
-    from console.config.paths import XdgPaths
+    from console.cli.operation_stack import operation_service
     from console.fleet.collector import FleetCollector
     from console.fleet.store import FleetStore
-    from console.operations.service import OperationService
     from console.postgres.connect import PostgresConnector
     from console.tui.app import PooldeckApp
 
@@ -54,11 +50,10 @@ async def _console(options: Globals) -> int:
     async with open_stack(options) as stack:
         store = FleetStore()
         nodes = PostgresConnector(stack.inventory, stack.transport, stack.credentials)
-        journal = Journal(XdgPaths().state / "journal.jsonl", stack.clock, Actor.current(os.environ))
         app = PooldeckApp(
             store,
             stack.inventory,
-            OperationService(stack.inventory, stack.connector, journal, stack.clock, options.read_only),
+            operation_service(stack, options),
             clock=stack.clock,
             log=log,
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),

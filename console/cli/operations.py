@@ -93,30 +93,22 @@ def _command(verb: Verb) -> Callable[..., int]:
 
 
 async def _operate(options: Globals, wish: _Wish) -> int:
-    from console.audit.actor import Actor
-    from console.audit.journal import Journal
     from console.cli.context import open_stack
-    from console.config.paths import XdgPaths
-    from console.operations.service import OperationService
+    from console.cli.operation_stack import operation_service
 
-    async with open_stack(options) as stack:
-        journal = Journal(XdgPaths().state / "journal.jsonl", stack.clock, Actor.current(os.environ))
-        service = OperationService(
-            stack.inventory, stack.connector, journal, stack.clock, read_only=options.read_only
-        )
-        async with service:
-            try:
-                plan = await service.plan(wish.op, wish.selector, timeout_s=wish.timeout_s)
-                if wish.plan_only:
-                    _show_plan(service, plan, wish)
-                    return ExitCode.OK
-                run = await _confirmed_run(service, plan, wish)
-            except asyncio.CancelledError:
-                note("stopped; nothing was sent")
-                raise
-            receipt = await _follow(run)
-            _show_receipt(receipt, stack.clock.wall_s(), wish)
-            return _exit_code(receipt)
+    async with open_stack(options) as stack, operation_service(stack, options) as service:
+        try:
+            plan = await service.plan(wish.op, wish.selector, timeout_s=wish.timeout_s)
+            if wish.plan_only:
+                _show_plan(service, plan, wish)
+                return ExitCode.OK
+            run = await _confirmed_run(service, plan, wish)
+        except asyncio.CancelledError:
+            note("stopped; nothing was sent")
+            raise
+        receipt = await _follow(run)
+        _show_receipt(receipt, stack.clock.wall_s(), wish)
+        return _exit_code(receipt)
 
 
 def _show_plan(service: OperationService, plan: Plan, wish: _Wish) -> None:

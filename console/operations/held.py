@@ -9,6 +9,7 @@ with the guardian, which goes on trying (design.md, 5).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from console.errors import AdminError, NodeError, PooldeckError
@@ -22,6 +23,8 @@ from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing, w
 from console.operations.plan import TargetPlan
 from console.operations.step import Step, plural, why
 from console.operations.target import Target
+
+_log = logging.getLogger(__name__)
 
 
 class HeldRun:
@@ -42,12 +45,11 @@ class HeldRun:
                 ending = await self._hold()
             if ending is not None:
                 await insist(lambda: self._let_all_go(ending))
-        except BaseException as error:
-            detail = "interrupted" if isinstance(error, asyncio.CancelledError) else "an internal error"
-            stopped = isinstance(error, asyncio.CancelledError)
-            await insist(lambda: self._let_all_go(Ending(detail, interrupted=stopped)))
-            if not stopped:
-                raise
+        except asyncio.CancelledError:
+            await insist(lambda: self._let_all_go(Ending("interrupted", interrupted=True)))
+        except Exception as error:
+            ended = _internal(error)
+            await insist(lambda: self._let_all_go(ended))
         finally:
             await insist(self._close)
         return tuple(self._receipts[item.target] for item in self._job.plan.targets)
@@ -164,8 +166,11 @@ class HeldRun:
             return Ending(str(error))
         except (NodeError, AdminError) as error:
             return Ending(why(error))
-        except Stopped:
+        except (Stopped, asyncio.CancelledError):
             return Ending("interrupted", interrupted=True)
+        except Exception as error:
+            # Its siblings go on: one target's fault must not leave theirs unwatched.
+            return _internal(error)
         step.tell(EventKind.HELD, f"paused and drained; {plural(seen.waiting, 'client')} waiting", {})
         return None
 
@@ -245,3 +250,8 @@ class HeldRun:
         await self._job.control.reap()
         if self._lease is not None:
             await self._lease.close()
+
+
+def _internal(error: Exception) -> Ending:
+    _log.exception("a pause ended by an internal error")
+    return Ending(f"ended by an internal error: {type(error).__name__}")

@@ -102,7 +102,9 @@ class Desk:
         )
 
     async def start(self, op: str, selector: str = "edge", **parameters: Any) -> Run:
-        """Plan, confirm and submit."""
+        """Plan, confirm and submit. A pause may hold for 10 s: with a long timeout 30 s would be too long."""
+        if op == "pause":
+            parameters.setdefault("hold_s", 10)
         return self.submit(await self.service.plan(op, selector, **parameters))
 
     def submit(self, plan: Plan) -> Run:

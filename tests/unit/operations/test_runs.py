@@ -62,10 +62,11 @@ async def test_an_internal_error_after_pause_was_sent_still_resumes(
     monkeypatch.setattr("console.operations.pausing.Pausing._tell_waiting", bug)
     pooler.busy_servers = 1
     receipt = await bench.do("pause")
-    assert receipt.outcome is Outcome.UNKNOWN
+    assert receipt.outcome is Outcome.FAILED
     assert "ZeroDivisionError" in receipt.detail
+    assert receipt.after == "running"
     assert not pooler.anything_paused
-    assert bench.records()[-1]["outcome"] == "unknown"
+    assert bench.records()[-1]["outcome"] == "failed"
     assert "ended by an internal error" in caplog.text
 
 

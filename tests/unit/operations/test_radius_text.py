@@ -147,3 +147,15 @@ async def test_it_is_json_and_bounded_and_has_no_query_text() -> None:
     assert told["held"]["rows"][0]["backend"]["xact_started_at"] == "2026-11-21T09:00:00+00:00"
     assert "query" not in told["held"]["rows"][0]["backend"]
     assert told["clients"]["by_application"]["top"][0] == {"name": "web", "clients": 2}
+
+
+async def test_blockers_that_are_no_backend_or_are_not_known_are_told_as_such() -> None:
+    prepared = Blocker(0, None, None, None, None)
+    for blockers, told in (
+        ((prepared,), "of a prepared transaction"),
+        (None, ", of whom is not known"),
+        (tuple(Blocker(n, "app", "web", "active", None) for n in range(80, 85)), "and 2 more"),
+    ):
+        waits = replace(blocked(), blocked_by=blockers)
+        found = await radius_of(busy(), backends=Nodes(waits, backend(71, 4001, xact_age_s=None)))
+        assert told in " ".join(line.strip() for line in radius_lines(found))

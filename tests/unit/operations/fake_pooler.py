@@ -43,6 +43,7 @@ class FakePooler:
     paused: bool = False
     suspended: bool = False
     paused_databases: set[str] = field(default_factory=set)
+    databases: tuple[str, ...] = ("app", 'odd "name"')
     busy_servers: int = 0
     """Server connections of pool app/app that are never released."""
     mode: str = "transaction"
@@ -107,7 +108,7 @@ class FakePooler:
 
     def _databases(self) -> tuple[list[str], list[list[str | None]]]:
         rows = []
-        for name in ("app", 'odd "name"', "pgbouncer"):
+        for name in (*self.databases, "pgbouncer"):
             values: dict[str, str | None] = dict.fromkeys(DATABASES, "0")
             values |= {"name": name, "host": "db", "port": "5432", "database": name, "force_user": None}
             values |= {"pool_mode": self.mode, "paused": "1" if name in self.paused_databases else "0"}

@@ -12,14 +12,16 @@ The grammar is libusual's `cfparser.c` and, for connection strings, PgBouncer's 
   single quotes, a quote in it is doubled; empty values are refused.
 
 Nothing is judged here (unknown keys, bad numbers, keys given twice): entries keep their place and order, so
-that callers can. Values may be passwords: only callers that know the key may show one.
+that callers can. `read_ini` stops where PgBouncer stops; `scan_ini` goes on at the next line, for those who
+want every mistake at once. Values may be passwords: only callers that know the key may show one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
 
@@ -60,6 +62,8 @@ class Entry:
     key: str
     value: str
     place: Place
+    quoted: bool = False
+    """The key stood in single quotes, which 1.25 and later know."""
 
     def __repr__(self) -> str:
         return f"Entry({self.section!r}, {self.key!r}, …, {self.place})"  # a value may be a password
@@ -111,6 +115,45 @@ class IniError(UsageError):
     """An ini file that PgBouncer would refuse to load, or that cannot be read; `where` is file:line."""
 
 
+class Stop(Enum):
+    """What PgBouncer stops at."""
+
+    SYNTAX = auto()
+    NO_SECTION = auto()
+    """A key before any `[section]`."""
+    TOO_DEEP = auto()
+    CIRCLE = auto()
+    """Too deep, because files include one another."""
+    NO_NAME = auto()
+    """`%include` without a file."""
+    UNREADABLE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One of several places where PgBouncer would stop."""
+
+    stop: Stop
+    place: Place | None
+    """None: the main file itself cannot be read."""
+    reason: str = ""
+    """Of `UNREADABLE`: what the system said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A configuration with everything that PgBouncer would stop at; complete when there is none."""
+
+    ini: IniFile
+    steps: tuple[Section | Entry, ...]
+    """Headers and entries in the order in which PgBouncer takes them."""
+    mistakes: tuple[Mistake, ...]
+
+
+Source = Callable[[Path], bytes]
+"""Gives a file's bytes, or raises OSError."""
+
+
 def read_ini(path: Path, *, working_folder: Path | None = None, beside: bool = False) -> IniFile:
     """Read `path` and the files it includes.
 
@@ -124,13 +167,25 @@ def read_ini(path: Path, *, working_folder: Path | None = None, beside: bool = F
         IniError: a syntax error, a key before any section, no `[pgbouncer]` section, includes that nest
             too deep or in a circle, or a file that cannot be read.
     """
-    reader = _Reader(working_folder or Path.cwd(), path.parent if beside else None)
+    reader = _Reader(read_bounded, working_folder or Path.cwd(), path.parent if beside else None)
     reader.read(path, ())
     if all(section.name != MAIN_SECTION for section in reader.sections):
         raise IniError(
             f"there is no [{MAIN_SECTION}] section", where=str(path), hint="is it a PgBouncer ini?"
         )
-    return IniFile(path, tuple(reader.entries), tuple(reader.sections), tuple(dict.fromkeys(reader.files)))
+    return reader.file(path)
+
+
+def scan_ini(path: Path, source: Source, *, working_folder: Path) -> Scan:
+    """Read `path` and the files it includes from `source`; after a mistake go on with the next line.
+
+    `working_folder` is what relative `%include` names count from. Nothing is raised: whether there is a
+    `[pgbouncer]` section is the caller's to see.
+    """
+    mistakes: list[Mistake] = []
+    reader = _Reader(source, working_folder, None, mistakes)
+    reader.read(path, ())
+    return Scan(reader.file(path), tuple(reader.steps), tuple(mistakes))
 
 
 def connection_pairs(entry: Entry) -> tuple[tuple[str, str], ...]:
@@ -189,23 +244,45 @@ def _bad_connection_string(entry: Entry, message: str) -> IniError:
 class _Reader:
     """Follows cfparser.c's `parse_ini_file_internal` and `load_handler`."""
 
-    def __init__(self, working_folder: Path, beside: Path | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        working_folder: Path,
+        beside: Path | None,
+        mistakes: list[Mistake] | None = None,
+    ) -> None:
+        """With a list for `mistakes` it goes on after them; without it raises at the first."""
+        self._source = source
         self._working_folder = working_folder
         self._beside = beside
-        self.entries: list[Entry] = []
-        self.sections: list[Section] = []
-        self.files: list[Path] = []
+        self._mistakes = mistakes
+        self.steps: list[Section | Entry] = []
+        self._files: list[Path] = []
         self._section: str | None = None
+        self._overflown = False
 
-    def read(self, path: Path, chain: tuple[str, ...]) -> None:
-        text = self._text(path, chain)
-        self.files.append(path)
-        at = 0
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Section))
+
+    def file(self, path: Path) -> IniFile:
+        entries = tuple(step for step in self.steps if isinstance(step, Entry))
+        return IniFile(path, entries, self.sections, tuple(dict.fromkeys(self._files)))
+
+    def read(self, path: Path, chain: tuple[str, ...], at_include: Place | None = None) -> None:
+        text = self._text(path, chain, at_include)
+        if text is None:
+            return
+        self._files.append(path)
+        at = counted = 0
+        line = 1
         while True:
             at = _skip(text, at, _SPACE)
             if at >= len(text):
                 return
-            place = Place(path, text.count("\n", 0, at) + 1, chain)
+            line += text.count("\n", counted, at)
+            counted = at
+            place = Place(path, line, chain)
             if _INCLUDE.match(text, at):
                 at = self._include(text, at, place)
             elif text[at] in "#;":
@@ -215,30 +292,44 @@ class _Reader:
             else:
                 at = self._key_value(text, at, place)
 
-    def _text(self, path: Path, chain: tuple[str, ...]) -> str:
-        where = chain[-1] if chain else str(path)
+    def _text(self, path: Path, chain: tuple[str, ...], at_include: Place | None) -> str | None:
         try:
             # Latin letters of any encoding pass through: PgBouncer's own view is bytes up to a zero.
-            return read_bounded(path).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            return self._source(path).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         except OSError as error:
+            reason = error.strerror or str(error)
             what = f"the included file {path}" if chain else "the file"
-            raise IniError(f"{what} cannot be read: {error.strerror or error}", where=where) from None
+            self._stop(
+                Mistake(Stop.UNREADABLE, at_include, reason),
+                f"{what} cannot be read: {reason}",
+                where=str(at_include or path),
+            )
+            return None
+
+    def _stop(self, mistake: Mistake, message: str, *, where: str = "", hint: str | None = None) -> None:
+        if self._mistakes is None:
+            raise IniError(message, where=where or str(mistake.place), hint=hint) from None
+        self._mistakes.append(mistake)
 
     def _include(self, text: str, at: int, place: Place) -> int:
         end = _line_end(text, at)
         name = text[at + len("%include") : end].strip(" \t\r\v\f")
         chain = (*place.included_from, str(place))
+        if self._overflown:
+            return end  # a circle of files with several includes each would be followed for ever
         if len(chain) > MAX_INCLUDE_DEPTH:
+            self._overflown = True
             names = {step.rpartition(":")[0] for step in chain}
-            circle = " (they go in a circle)" if len(names) < len(chain) else ""
-            raise IniError(
-                f"includes nest deeper than {MAX_INCLUDE_DEPTH}{circle}",
-                where=str(place),
+            circle = len(names) < len(chain)
+            self._stop(
+                Mistake(Stop.CIRCLE if circle else Stop.TOO_DEEP, place),
+                f"includes nest deeper than {MAX_INCLUDE_DEPTH}{' (they go in a circle)' * circle}",
                 hint="PgBouncer stops too",
             )
-        if not name:
-            raise IniError("%include names no file", where=str(place))
-        self.read(self._included(Path(name)), chain)
+        elif not name:
+            self._stop(Mistake(Stop.NO_NAME, place), "%include names no file")
+        else:
+            self.read(self._included(Path(name)), chain, place)
         return end
 
     def _included(self, name: Path) -> Path:
@@ -248,34 +339,43 @@ class _Reader:
         return path
 
     def _header(self, text: str, at: int, place: Place) -> int:
-        closing = text.find("]", at, _line_end(text, at))
+        end = _line_end(text, at)
+        closing = text.find("]", at, end)
         if closing < 0:
-            raise IniError("syntax error: the section's ] is missing", where=str(place))
+            self._stop(Mistake(Stop.SYNTAX, place), "syntax error: the section's ] is missing")
+            return end
         self._section = text[at + 1 : closing]
-        self.sections.append(Section(self._section, place))
+        self.steps.append(Section(self._section, place))
         return closing + 1
 
     def _key_value(self, text: str, at: int, place: Place) -> int:
-        if text[at] == "'":
+        end = _line_end(text, at)
+        quoted = text[at] == "'"
+        if quoted:
             closing = text.find("'", at + 1)
             if closing <= at + 1:
-                raise IniError("syntax error: a quoted key has no end or is empty", where=str(place))
+                message = "syntax error: a quoted key has no end or is empty"
+                self._stop(Mistake(Stop.SYNTAX, place), message)
+                return end
             key, at = text[at + 1 : closing], closing + 1
         else:
             found = _BARE_KEY.match(text, at)
             key, at = (found[0], found.end()) if found else ("", at)
         at = _skip(text, at, " \t")
         if text[at : at + 1] != "=":
-            raise IniError(
+            self._stop(
+                Mistake(Stop.SYNTAX, place),
                 f"syntax error after {key!r}: '=' expected" if key else "syntax error: no key",
-                where=str(place),
                 hint="keys are letters, digits and _ . - *; comments stand on lines of their own",
             )
+            return max(end, _line_end(text, at))
         at = _skip(text, at + 1, " \t")
         end = _line_end(text, at)
         if self._section is None:
-            raise IniError(f"{key} stands before any [section]", where=str(place))
-        self.entries.append(Entry(self._section, key, text[at:end].rstrip(_SPACE), place))
+            self._stop(Mistake(Stop.NO_SECTION, place), f"{key} stands before any [section]")
+        else:
+            value = text[at:end].rstrip(_SPACE)
+            self.steps.append(Entry(self._section, key, value, place, quoted))
         return end
 
 

@@ -55,15 +55,30 @@ def read_inventory(options: Globals) -> tuple[Inventory, Path]:
     return load_inventory(path), path
 
 
-def bouncer_names(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the bouncers that begin with `incomplete`, for a shell's completion; [] without an inventory."""
+def bouncers_and_nodes(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete the last term of a selector by name: bouncers, or Postgres nodes for a verb on those.
+
+    [] without an inventory.
+    """
     from console.errors import PooldeckError
 
+    before, term = _last_term(incomplete)
     try:
         inventory, _ = read_inventory(Globals(fleet=context.find_root().params.get("fleet")))
     except PooldeckError:
         return []
-    return [bouncer.name for bouncer in inventory.bouncers if bouncer.name.startswith(incomplete)]
+    from console.operations.registry import REGISTRY
+
+    spec = REGISTRY.get(context.command.name or "")
+    nodes = inventory.postgres if spec is not None and spec.on_node else inventory.bouncers
+    return [f"{before}{node.name}" for node in nodes if node.name.startswith(term)]
+
+
+def _last_term(selector: str) -> tuple[str, str]:
+    """Part what is being typed from what stands before it, `!` included."""
+    comma = selector.rfind(",") + 1
+    start = comma + (selector[comma:].startswith("!"))
+    return selector[:start], selector[start:]
 
 
 @asynccontextmanager

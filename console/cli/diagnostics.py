@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,8 @@ _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LATE_SIGNALS = 3
 """So many signals after the end are one too many: then the process ends at once."""
+_diverted: list[Callable[[signal.Signals], None]] = []
+"""Who has the signals of this process instead of the task; at most one."""
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)
 }
@@ -102,34 +104,45 @@ def explain(error: errors.PooldeckError) -> str:
     return "\n".join(lines)
 
 
+def divert_signals(handler: Callable[[signal.Signals], None]) -> None:
+    """Let `handler` have every further signal of this `run_async`, called in its loop; none cancels any more.
+
+    For work that knows better than to be cancelled: it has begun what it must undo.
+    """
+    _diverted[:] = [handler]
+
+
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` to its end; the first SIGINT, SIGTERM or SIGHUP cancels it so that it can undo.
 
-    Further signals change nothing: an undo is never cut short by an impatient hand. Nor does one that comes
-    after the end: the handlers stay, so that the exit code tells what was done; only many of them end a
-    process that does not end by itself.
+    Further signals change nothing, unless `divert_signals` was called: an undo is never cut short by an
+    impatient hand. Nor does one that comes after the end: the handlers stay, so that the exit code tells what
+    was done; only many of them end a process that does not end by itself.
 
     Raises:
         KeyboardInterrupt: it was cancelled by a signal.
     """
     interrupted = False
     late = 0
+    _diverted.clear()
 
     async def guarded() -> T:
         nonlocal interrupted
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
 
-        def stop() -> None:
+        def stop(number: int) -> None:
             nonlocal interrupted
-            if not interrupted and task is not None:
+            if _diverted:
+                _diverted[-1](signal.Signals(number))
+            elif not interrupted and task is not None:
                 interrupted = True
                 task.cancel()
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             nonlocal late
             if not loop.is_closed():
-                loop.call_soon_threadsafe(stop)
+                loop.call_soon_threadsafe(stop, number)
                 return
             late += 1
             if late >= _LATE_SIGNALS:

@@ -1,41 +1,209 @@
-"""Plans and receipts as plain text, for terminals, pipes and logs. No colour, no escape codes."""
+"""Plans as plain text, for terminals, pipes and logs: one target in full, many as a table. No colour.
+
+`render_receipt` has what comes out of a run, `render_layout` the lines themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
 
-from console.operations.outcome import Exchange, TargetReceipt
-from console.operations.plan import Plan, PoolImpact, TargetPlan
+from console.operations.outcome import Unreachable
+from console.operations.plan import LeftOut, Plan, PoolImpact, TargetPlan
+from console.operations.radius import Held, radius_lines
+from console.operations.radius_text import who
+from console.operations.render_layout import LABEL_COLUMNS, grouped, labelled, some, table, wrapped
 from console.operations.step import plural
+from console.view.numbers import NOT_AVAILABLE, count, duration_s
+
+IN_FULL = 3
+"""So many targets are shown in full unasked; of more, the table and what they have in common."""
+POOLS_SHOWN = 6
+_RADIUS_WIDTH = 66
 
 
-def plan_text(plan: Plan) -> str:
-    """Return a plan as lines to read before agreeing."""
-    lines = [f"{plan.title}   fleet {plan.fleet} ({plan.environment})   plan {plan.hash[:12]}"]
-    for item in plan.targets:
-        lines += _target_lines(item)
-    if plan.left_out:
-        lines.append(f"left out: {', '.join(out.name for out in plan.left_out)}")
+def plan_text(plan: Plan, *, width: int | None = None, verbose: bool = False) -> str:
+    """Return a plan as lines to read before agreeing.
+
+    Args:
+        plan: the plan.
+        width: columns of the terminal; None: no line is broken, and only the table is kept narrow by itself.
+        verbose: every target in full, however many they are, and all their pools.
+    """
+    lines = _header(plan, width)
+    if plan.target_count > 1:
+        lines += [*labelled("waves", (_waves(plan),), width), *labelled("lasts", _lasts(plan), width), ""]
+        lines += [*table(*_table(plan), width), ""]
+    if verbose or len(plan.targets) <= IN_FULL:
+        for item in plan.targets:
+            lines += _target_lines(plan, item, width, verbose=verbose)
+    else:
+        lines += _in_common(plan, width)
+    lines += _beside(plan, width)
     return "\n".join(lines)
 
 
-def _target_lines(item: TargetPlan) -> Iterator[str]:
-    yield f"{item.target}: {item.present} (PgBouncer {item.version}; {item.why})"
-    if not item.changes:
+def _header(plan: Plan, width: int | None) -> list[str]:
+    what = plan.op.upper()
+    named = plan.title if plan.target_count == 1 else f"{what} {plan.target_count} targets: {plan.selector}"
+    parts = [named, f"fleet {plan.fleet} ({plan.environment})", f"plan {plan.hash[:12]}"]
+    line = "   ".join(parts)
+    return [line] if width is None or len(line) <= width else parts
+
+
+def _waves(plan: Plan) -> str:
+    sizes = [len(wave) for wave in plan.waves]
+    order = "all at once" if len(sizes) == 1 else f"{len(sizes)} waves: {_sizes(sizes)} targets"
+    rollout = plan.rollout
+    parts = [order if sizes else "nothing can be reached"]
+    if rollout.max_unavailable is not None:
+        parts.append(f"never more than {rollout.max_unavailable} at once")
+    limit = (
+        f"when more than {rollout.max_failed} failed" if rollout.max_failed.number else "at the first failure"
+    )
+    parts.append(f"{'all are resumed' if plan.spec.holds else 'ends'} {limit}")
+    if len(sizes) > 1 and not plan.spec.holds:
+        parts.append(
+            f"between waves healthy for {rollout.soak_s:g} s, within {rollout.gate_timeout_s:g} s more"
+            if rollout.soak_s
+            else f"between waves healthy within {rollout.gate_timeout_s:g} s"
+        )
+    return "; ".join(parts)
+
+
+def _sizes(sizes: list[int]) -> str:
+    return (
+        f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
+        if len(sizes) <= 8
+        else f"{', '.join(map(str, sizes[:7]))} … and {sizes[-1]}"
+    )
+
+
+def _lasts(plan: Plan) -> tuple[str, ...]:
+    if not plan.spec.holds:
+        return ()
+    asked = plan.parameters
+    by = "by its guardian, which stays behind" if asked.detach else "then resumed"
+    return (f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s, {by}",)
+
+
+# -- the table --------------------------------------------------------------------------------------
+
+
+def _table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows, in the order of the waves."""
+    waved = len(plan.waves) > 1
+    head = ["~TARGET", "<VERSION", "~STATE", ">CLIENTS", ">SERVERS", "~SENDS"]
+    rows = [
+        [f"{number}", *_row(plan.item(target))]
+        for number, wave in enumerate(plan.waves, start=1)
+        for target in wave
+    ]
+    rows += [["", out.name, *[NOT_AVAILABLE] * 4, "unreachable"] for out in plan.unreachable]
+    return (["<WAVE", *head], rows) if waved else (head, [row[1:] for row in rows])
+
+
+def _row(item: TargetPlan) -> list[str]:
+    return [
+        str(item.target),
+        item.version,
+        item.present,
+        count(item.clients),
+        count(item.servers),
+        _sends(item),
+    ]
+
+
+def _sends(item: TargetPlan) -> str:
+    if item.blocked is not None:
+        return "REFUSED"
+    return "; ".join(item.statements) if item.changes else "no change"
+
+
+# -- many targets -----------------------------------------------------------------------------------
+
+
+def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
+    """What is true of some or all of the targets, each thing once."""
+    acted = [item for item in plan.targets if item.changes and item.blocked is None]
+
+    def of(read: Callable[[TargetPlan], Iterable[str]], items: Iterable[TargetPlan]) -> list[str]:
+        among = list(items)
+        return grouped(((str(item.target), text) for item in among for text in read(item)), len(among))
+
+    waiting = sum(item.waiting for item in acted)
+    servers = sum(item.servers for item in acted)
+    hits = f"{plural(plan.clients, 'client')} ({waiting} waiting), {plural(servers, 'server connection')}"
+    yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
+    yield from labelled("or else", of(lambda item: item.rescue, acted), width)
+    yield from labelled("clients", of(lambda item: item.effects, acted), width)
+    yield from labelled("longest", _longest(acted), width)
+    yield from labelled("patience", of(lambda item: (_patience(item),), acted), width)
+    yield from labelled("verified", dict.fromkeys(item.verified_by for item in acted), width)
+    yield from labelled("undo", _undo(plan), width)
+    yield from labelled("changes", of(lambda item: item.notes, acted), width)
+    yield from labelled("warning", of(lambda item: item.warnings, plan.targets), width)
+    yield from labelled(
+        "REFUSED", of(lambda item: (item.blocked,) if item.blocked else (), plan.targets), width
+    )
+
+
+def _longest(items: list[TargetPlan]) -> Iterator[str]:
+    """Yield the longest transaction of all that are known."""
+    found: list[tuple[float, Held, TargetPlan]] = []
+    for item in items:
+        held = item.radius.longest if item.radius is not None else None
+        if held is not None and held.xact_age_s is not None:
+            found.append((held.xact_age_s, held, item))
+    if found:
+        age_s, held, item = max(found, key=lambda one: one[0])
+        yield f"a transaction has been open for {duration_s(age_s)}: {who(held)} on {item.target}"
+
+
+def _undo(plan: Plan) -> Iterator[str]:
+    spec = plan.spec
+    if spec.undo is None:
+        yield f"none: {spec.no_undo_reason}"
+    else:
+        commands = list(dict.fromkeys(command for item in plan.targets for command in item.undo))
+        yield from commands if len(commands) <= IN_FULL else (f"pooldeck {spec.undo}, for each target",)
+
+
+# -- one target -------------------------------------------------------------------------------------
+
+
+def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
+    kind = "" if plan.spec.on_node else f"PgBouncer {item.version}; "
+    yield from wrapped(f"{item.target}: {item.present} ({kind}{item.why})", width, rest="  ")
+    if item.blocked is not None:
+        yield from labelled("REFUSED", (item.blocked,), width)
+    elif not item.changes:
         yield "  no change: it is so already"
     else:
-        yield from _labelled("sends", item.statements)
-        yield from _labelled("or else", item.rescue)
-    yield f"  hits       {plural(item.clients, 'client')}, {plural(item.servers, 'server connection')}"
-    yield from (f"             {_pool_line(pool)}" for pool in item.pools)
-    yield from _labelled("clients", item.effects)
-    yield f"  patience   a client waits at most {_wait(item.query_wait_timeout_s)}"
-    yield f"  verified   {item.verified_by}"
-    yield from _labelled("undo", item.undo or (f"none: {item.no_undo_reason}",))
-    yield from _labelled("warning", item.warnings)
-    if item.blocked:
-        yield f"  REFUSED    {item.blocked}"
+        yield from labelled("sends", item.statements, width)
+        yield from labelled("or else", item.rescue, width)
+    if plan.target_count == 1:
+        yield from labelled("lasts", _lasts(plan), width)
+    yield from _hits(item, width, verbose=verbose)
+    yield from labelled("clients", item.effects, width)
+    yield from labelled("patience", (_patience(item),), width)
+    yield from labelled("verified", (item.verified_by,), width)
+    yield from labelled("undo", item.undo or (f"none: {item.no_undo_reason}",), width)
+    yield from labelled("changes", item.notes, width)
+    yield from labelled("warning", item.warnings, width)
+
+
+def _hits(item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
+    shown = item.pools if verbose else item.pools[:POOLS_SHOWN]
+    more = len(item.pools) - len(shown)
+    texts = [f"{plural(item.clients, 'client')}, {plural(item.servers, 'server connection')}"]
+    texts += [_pool_line(pool) for pool in shown]
+    if more:
+        texts.append(f"and {plural(more, 'more pool')} (-v)")
+    yield from labelled("hits", texts[:1], width)
+    yield from labelled("", texts[1:], width)
+    if item.radius is not None:
+        room = _RADIUS_WIDTH if width is None else max(30, width - LABEL_COLUMNS)
+        yield from (f"{' ' * LABEL_COLUMNS}{line}" for line in radius_lines(item.radius, room))
 
 
 def _pool_line(pool: PoolImpact) -> str:
@@ -45,43 +213,34 @@ def _pool_line(pool: PoolImpact) -> str:
     )
 
 
-def _wait(seconds: float | None) -> str:
+def _patience(item: TargetPlan) -> str:
+    seconds = item.query_wait_timeout_s
     if seconds is None:
-        return "an unknown time"
-    return f"{seconds:g} s (query_wait_timeout)" if seconds else "for ever (query_wait_timeout is 0)"
+        return "a client waits at most an unknown time"
+    if not seconds:
+        return "a client waits for ever (query_wait_timeout is 0)"
+    return f"a client waits at most {seconds:g} s (query_wait_timeout)"
 
 
-def _labelled(label: str, texts: Iterable[str]) -> Iterator[str]:
-    return (f"  {label:<10} {text}" for text in texts)
+# -- beside the targets -----------------------------------------------------------------------------
 
 
-def receipt_text(receipt: TargetReceipt) -> str:
-    """Return a receipt as lines."""
-    lines = [f"{receipt.target}: {receipt.outcome.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}"]
-    lines.append(f"  state      {receipt.before} → {receipt.after or 'not known'}")
-    lines += [f"  sent       {_exchange(sent)}" for sent in receipt.exchanges]
-    lines += _labelled("verified", receipt.verified)
-    lines += _labelled("changed", receipt.differences)
-    lines += _labelled("active", receipt.still_active)
-    lines += [
-        f"  held by    {holder.user}@{holder.address} {holder.application_name or '(no name)'} on "
-        f"{holder.database}, query since {holder.since}"
-        for holder in receipt.holders
-    ]
-    lines += _labelled("warning", receipt.warnings)
-    lines += _labelled("next", receipt.next_steps)
-    return "\n".join(lines)
+def _beside(plan: Plan, width: int | None) -> Iterator[str]:
+    yield from labelled("warning", plan.group_warnings, width)
+    if plan.group_blocked is not None:
+        yield from labelled("REFUSED", (plan.group_blocked,), width)
+    yield from labelled("no answer", map(_unreachable, plan.unreachable), width)
+    yield from labelled("left out", _left_out(plan.left_out), width)
 
 
-def _exchange(sent: Exchange) -> str:
-    took = "" if sent.duration_s is None else f" ({sent.duration_s * 1000:.0f} ms)"
-    return f"{sent.statement} → {sent.reply or 'no answer'}{took}"
+def _unreachable(out: Unreachable) -> str:
+    return f"{out.name}: {out.reason}{f'; {out.hint}' if out.hint else ''}"
 
 
-def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:
-    """Return when waiting clients are cut if the target stays paused; None when they are not."""
-    if receipt.clients_cut_at_s is None:
-        return None
-    at = datetime.fromtimestamp(receipt.clients_cut_at_s, UTC)
-    in_s = receipt.clients_cut_at_s - now_s
-    return f"the first waiting clients are cut from {at:%H:%M:%S} UTC on, in {in_s:.0f} s"
+def _left_out(left_out: tuple[LeftOut, ...]) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    reasons: dict[str, list[str]] = {}
+    for out in left_out:
+        reasons.setdefault(out.reason, []).append(out.name)
+    return ("; ".join(f"{some(names)} ({reason})" for reason, names in reasons.items()),)

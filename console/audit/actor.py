@@ -8,6 +8,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from console.audit.processes import boot_id, process_start
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -22,6 +24,10 @@ class Actor:
     """Who called sudo (`$SUDO_USER`)."""
     ssh_client: str | None
     """`address port port` as sshd put it into `$SSH_CLIENT`."""
+    started: str | None = None
+    """When the process started, in clock ticks since boot: tells it from a later one of the same id."""
+    boot: str | None = None
+    """The machine's boot id."""
 
     @classmethod
     def current(cls, environ: Mapping[str, str]) -> Actor:
@@ -31,13 +37,16 @@ class Actor:
             user = pwd.getpwuid(uid).pw_name
         except KeyError:
             user = str(uid)
+        pid = os.getpid()
         return cls(
             user=user,
             uid=uid,
             host=socket.gethostname(),
-            pid=os.getpid(),
+            pid=pid,
             sudo_user=environ.get("SUDO_USER") or None,
             ssh_client=environ.get("SSH_CLIENT") or None,
+            started=process_start(pid),
+            boot=boot_id(),
         )
 
     def as_dict(self) -> dict[str, object]:

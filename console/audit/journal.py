@@ -1,44 +1,41 @@
-"""The journal: append-only JSON lines, each carrying the SHA-256 of the line before.
+"""The journal: append-only JSON lines, numbered, each carrying the SHA-256 of the line before.
 
 It is on disk (fsync) before `append` returns, or `append` raises and nothing may be sent. Several processes
 may write at once: a record is added under an exclusive lock of the file. Nothing here rewrites a record;
 the one thing it takes back is its own half-written line when the disk is full. `append` blocks: call
-it in a thread.
+it in a thread. Beside it lie its head (`console.audit.head`) and its reserve (`console.audit.reserve`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from console.audit.actor import Actor
+from console.audit.end import End, find_end
+from console.audit.head import Head, HeadTrouble, make_head, move_head, read_head
+from console.audit.lines import line_hash
+from console.audit.reserve import NO_SPACE, fill_reserve, give_up
+from console.audit.verify import verify_journal
 from console.clock import Clock
 from console.errors import JournalError
 
-FIRST = "0" * 64
-"""`previous` of the first record."""
-_LOCK_TRIES = 100
-_LOCK_PAUSE_S = 0.05
-_TAIL_BYTES = 65_536
+__all__ = ["Journal", "verify_journal"]
 
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """A place where the journal is not what was written."""
-
-    line: int
-    """1-based."""
-    reason: str
+_LOCK_PAUSES_S = (0.001, 0.002, 0.005, 0.01, 0.02, *(0.05,) * 100)
+"""Between tries for the lock, five seconds in all: a writer holds it for as long as one fsync takes."""
+_TURN_LIMIT_S = 30.0
+_REOPEN_TRIES = 5
 
 
 class Journal:
@@ -48,20 +45,24 @@ class Journal:
         self.path = path
         self._clock = clock
         self._actor = actor
+        self._turn = threading.Lock()
 
-    def append(self, kind: str, fields: Mapping[str, Any]) -> str:
+    def append(self, kind: str, fields: Mapping[str, Any], *, last_resort: bool = False) -> str:
         """Add one record and return its hash.
 
         Args:
-            kind: what is recorded: `intent`, `undo`, `outcome`, `refused`.
-            fields: JSON-able; must hold no secret.
+            kind: what is recorded: `intent`, `undo`, `outcome`, `refused`, …
+            fields: JSON-able; must hold no secret. The journal's own keys (`at`, `kind`, `who`, `seq`,
+                `previous`, `torn`, `head_file`) win over them.
+            last_resort: it tells what was already done, so on a full disk it takes of the reserve. Every
+                other record is refused unless the reserve is whole.
 
         Raises:
             JournalError: it is not safely on disk.
         """
         try:
-            with self._locked() as handle:
-                return self._write(handle, kind, fields)
+            with self._in_turn(), self._locked() as handle:
+                return self._add(handle, kind, fields, last_resort=last_resort)
         except OSError as error:
             raise JournalError(
                 f"the journal cannot be written: {error.strerror or error}",
@@ -70,117 +71,132 @@ class Journal:
             ) from error
 
     @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        # Threads of one process wait here, where the next one goes on at once, not by trying for the lock.
+        if not self._turn.acquire(timeout=_TURN_LIMIT_S):
+            raise OSError(errno.EAGAIN, "other records of this process wait for the disk")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
     def _locked(self) -> Iterator[int]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        handle = os.open(self.path, flags, 0o600)
-        try:
-            os.fchmod(handle, 0o600)
-            _lock(handle)
-            yield handle
-        finally:
-            os.close(handle)
+        for _ in range(_REOPEN_TRIES):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(self.path, flags, 0o600)
+            try:
+                os.fchmod(handle, 0o600)
+                _lock(handle)
+                if not _is_at(handle, self.path):
+                    # Removed or moved away while we waited: a record in it would be seen by nobody.
+                    continue
+                yield handle
+                return
+            finally:
+                os.close(handle)
+        raise OSError(errno.EBUSY, "it is replaced all the time")
 
-    def _write(self, handle: int, kind: str, fields: Mapping[str, Any]) -> str:
+    def _add(self, handle: int, kind: str, fields: Mapping[str, Any], *, last_resort: bool) -> str:
         size = os.fstat(handle).st_size
-        last, torn = _last_line(handle, size)
+        head = read_head(self.path)
+        end = find_end(handle, size, head, self.path)
+        line = self._line(kind, fields, end)
+        # A line cut by a crash stays as evidence: it is closed, chained, and shown by `verify_journal`.
+        data = (b"\n" if end.open_line else b"") + line + b"\n"
+        told = Head(end.seq, size + len(data), line_hash(line))
+        if last_resort:
+            self._write_at_last(handle, data, size)
+            # The record counts for more than the head, and the next record brings that up to date.
+            with contextlib.suppress(OSError):
+                _tell(self.path, head, told)
+            return told.last
+        if head is HeadTrouble.MISSING and not end.head_lost:
+            # There from before the first record on, so that its absence always means something.
+            make_head(self.path, end.before)
+            _sync_folder(self.path.parent)
+            head = end.before
+        fill_reserve(self.path)
+        _write(handle, data, size)
+        try:
+            _tell(self.path, head, told)
+        except OSError:
+            _take_back(handle, size)
+            raise
+        return told.last
+
+    def _write_at_last(self, handle: int, data: bytes, size: int) -> None:
+        while True:
+            try:
+                _write(handle, data, size)
+            except OSError as error:
+                if error.errno not in NO_SPACE or not give_up(self.path, len(data)):
+                    raise
+            else:
+                return
+
+    def _line(self, kind: str, fields: Mapping[str, Any], end: End) -> bytes:
         at = datetime.fromtimestamp(self._clock.wall_s(), UTC)
         record = {
+            **fields,
             "at": at.isoformat(timespec="milliseconds"),
             "kind": kind,
             "who": self._actor.as_dict(),
-            **fields,
-            "previous": line_hash(last) if last is not None else FIRST,
+            "seq": end.seq,
+            "previous": end.previous,
+            **end.remarks,
         }
         text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         # A byte of a name that is not UTF-8 is a lone surrogate here; its replacement is JSON's own escape.
-        line = text.encode("utf-8", "backslashreplace")
-        # A line cut by a crash stays as evidence: it is closed, chained, and shown by `verify_journal`.
-        data = (b"\n" if torn else b"") + line + b"\n"
-        try:
-            _write_all(handle, data, size)
-            os.fsync(handle)
-            if size == 0:
-                _sync_folder(self.path.parent)
-        except OSError:
-            os.ftruncate(handle, size)
-            raise
-        return line_hash(line)
+        return text.encode("utf-8", "backslashreplace")
 
 
-def verify_journal(path: Path) -> tuple[Flaw, ...]:
-    """Return every record that was changed, removed, reordered or cut; empty when the chain holds.
-
-    Records cut off at the very end leave no trace in the file itself.
-
-    Raises:
-        JournalError: the file cannot be read.
-    """
-    flaws: list[Flaw] = []
-    previous = FIRST
-    try:
-        with path.open("rb") as lines:
-            for number, raw in enumerate(lines, start=1):
-                line = raw.removesuffix(b"\n")
-                reason = _flaw_of(line, ended=raw.endswith(b"\n"), previous=previous)
-                if reason is not None:
-                    flaws.append(Flaw(number, reason))
-                previous = line_hash(line)
-    except OSError as error:
-        raise JournalError(f"the journal cannot be read: {error.strerror}", where=str(path)) from error
-    return tuple(flaws)
-
-
-def line_hash(line: bytes) -> str:
-    """Return the SHA-256 of a record's line, its newline left off, as 64 hex digits."""
-    return hashlib.sha256(line).hexdigest()
-
-
-def _flaw_of(line: bytes, *, ended: bool, previous: str) -> str | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return "the record is cut or was overwritten"
-    if not isinstance(record, dict):
-        return "the record is cut or was overwritten"
-    if not ended:
-        return "the record is cut: its line does not end"
-    if record.get("previous") != previous:
-        return "it does not follow the record before it: that one was changed, removed or moved"
-    return None
+def _tell(journal: Path, head: Head | HeadTrouble, told: Head) -> None:
+    """Bring the head up to date; one that was lost is made anew only now that a record tells of it."""
+    if isinstance(head, HeadTrouble):
+        make_head(journal, told)
+    else:
+        move_head(journal, told)
 
 
 def _lock(handle: int) -> None:
-    for attempt in range(_LOCK_TRIES):
+    for pause_s in _LOCK_PAUSES_S:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if attempt == _LOCK_TRIES - 1:
-                raise OSError(errno.EAGAIN, "another process holds its lock") from None
-            time.sleep(_LOCK_PAUSE_S)
+            time.sleep(pause_s)
         else:
             return
+    raise OSError(errno.EAGAIN, "another process holds its lock")
 
 
-def _last_line(handle: int, size: int) -> tuple[bytes | None, bool]:
-    """Return the last line, and whether it lacks its newline. (None, False) for an empty file."""
-    if size == 0:
-        return None, False
-    torn = os.pread(handle, 1, size - 1) != b"\n"
-    end = size if torn else size - 1
-    tail = b""
-    start = end
-    while start > 0 and b"\n" not in tail:
-        step = min(_TAIL_BYTES, start)
-        start -= step
-        tail = os.pread(handle, step, start) + tail
-    return tail.rpartition(b"\n")[2], torn
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
-def _write_all(handle: int, data: bytes, offset: int) -> None:
+def _write(handle: int, data: bytes, offset: int) -> None:
+    """Put it on disk whole, or leave the file as it was.
+
+    Raises:
+        OSError: it is not on disk.
+    """
     written = 0
-    while written < len(data):
-        written += os.pwrite(handle, data[written:], offset + written)
+    try:
+        while written < len(data):
+            written += os.pwrite(handle, data[written:], offset + written)
+        os.fsync(handle)
+    except OSError:
+        _take_back(handle, offset)
+        raise
+
+
+def _take_back(handle: int, size: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, size)
 
 
 def _sync_folder(folder: Path) -> None:

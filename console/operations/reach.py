@@ -13,6 +13,7 @@ from console.operations.sessions import Connector
 if TYPE_CHECKING:
     from console.operations.lease.base import Leases
     from console.operations.nodes import Nodes
+    from console.operations.past import Past
     from console.operations.radius import BackendSource
     from console.transport.base import Transport
 
@@ -29,5 +30,7 @@ class Reach:
     """Postgres nodes, to act on; None: no verb can."""
     backends: BackendSource | None = None
     """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
+    past: Past | None = None
+    """What earlier runs left; None: it is not looked at."""
     leases: Leases | None = None
     """Guardians; None: nothing that needs one can be carried out."""

@@ -1,0 +1,27 @@
+"""What earlier runs of this machine left behind, as far as leases and journal tell. Protocol only.
+
+`console.operations.lease.legacy` reads the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from console.model.claims import Claim
+
+
+class Past(Protocol):
+    """Reads what is on record; every method does its reading off the event loop."""
+
+    async def claims(self) -> tuple[Claim, ...]:
+        """Return every target under a lease, of runs that live and of runs that died."""
+        ...
+
+    async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:
+        """Return settings that a dead run changed for a moment and did not put back, with their values."""
+        ...
+
+    async def settled(self, bouncer: str, database: str | None) -> None:
+        """Forget the leases of dead runs on a target that was seen running."""
+        ...

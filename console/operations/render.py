@@ -57,9 +57,9 @@ def _waves(plan: Plan) -> str:
     parts = [order if sizes else "nothing can be reached"]
     if rollout.max_unavailable is not None:
         parts.append(f"never more than {rollout.max_unavailable} at once")
-    limit = (
-        f"when more than {rollout.max_failed} failed" if rollout.max_failed.number else "at the first failure"
-    )
+    allowed = plan.allowed_failures
+    share = f" ({rollout.max_failed})" if rollout.max_failed.is_percent else ""
+    limit = f"when more than {allowed}{share} failed" if allowed else "at the first failure"
     parts.append(f"{'all are resumed' if plan.spec.holds else 'ends'} {limit}")
     if len(sizes) > 1 and not plan.spec.holds:
         parts.append(

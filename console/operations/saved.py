@@ -7,6 +7,7 @@ it is only compared with what would be done now.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -106,7 +107,7 @@ def read_plan(text: str, *, where: str) -> SavedPlan:
             environment=_text(values["environment"]),
             rollout=dict(values["rollout"]),
             hash=_text(values["hash"]),
-            made_at_s=float(values["made_at"]),
+            made_at_s=_number(values["made_at"]),
             waves=tuple(tuple(_text(name) for name in wave) for wave in values["waves"]),
             targets={_text(item["target"]): _decisive(item) for item in values["targets"]},
             unreachable={_text(out["name"]): _text(out["reason"]) for out in values["unreachable"]},
@@ -235,6 +236,13 @@ def _decisive(item: Mapping[str, Any]) -> Mapping[str, Any]:
         "changes": bool(item["changes"]),
         "facts": {_text(key): _text(value) for key, value in item["facts"].items()},
     }
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _text(value: Any) -> str:

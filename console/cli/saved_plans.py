@@ -136,7 +136,7 @@ def _read(path: Path, *, anybody: bool = False) -> tuple[str, int]:
     try:
         # Not blocking: a FIFO must not hang a command that is about to act.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as handle:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_BYTES:
                 raise UsageError("it is no plan of Pooldeck's", where=str(path))
@@ -146,7 +146,10 @@ def _read(path: Path, *, anybody: bool = False) -> tuple[str, int]:
                     where=str(path),
                     hint=f"have its owner run chmod go-w {path}",
                 )
-            content = handle.read(LARGEST_BYTES)
+            with os.fdopen(descriptor, "rb", closefd=False) as handle:
+                content = handle.read(LARGEST_BYTES)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UsageError(
             f"it cannot be read: {error.strerror}", where=str(path), hint="name a file or a plan's hash"

@@ -7,7 +7,7 @@ import re
 from console.errors import UsageError
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _PART = re.compile(rf"({_NUMBER})(ms|s|m|h)")
 _WHOLE = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h))+")
 

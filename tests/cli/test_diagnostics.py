@@ -68,6 +68,36 @@ def test_a_signal_cancels_and_lets_the_undo_finish(number: signal.Signals) -> No
     assert undone == ["resumed"]
 
 
+def test_who_has_taken_the_signals_gets_every_one_and_nothing_is_cancelled() -> None:
+    met: list[signal.Signals] = []
+
+    async def work() -> str:
+        both = asyncio.Event()
+
+        def handler(number: signal.Signals) -> None:
+            met.append(number)
+            if len(met) == 2:
+                both.set()
+
+        diagnostics.divert_signals(handler)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(10):
+            await both.wait()
+        return "undone"
+
+    assert diagnostics.run_async(work()) == "undone"
+    assert met == [signal.SIGINT, signal.SIGHUP]
+
+    async def next_one() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        diagnostics.run_async(next_one())
+    assert len(met) == 2, "the next run has its signals for itself"
+
+
 def test_a_signal_while_python_ends_does_not_take_the_exit_code_away() -> None:
     program = (
         "import os, signal, sys\n"

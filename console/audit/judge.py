@@ -15,6 +15,8 @@ from console.audit.chain import Block, Chain, find_head, longest_order
 from console.audit.head import Head, HeadTrouble
 from console.audit.lines import FIRST
 
+_DIED = "its writer died before the line was whole"
+
 
 class FlawKind(StrEnum):
     """What is wrong at a place of the journal."""
@@ -92,7 +94,7 @@ class _Court:
 
     def hear(self) -> None:
         for line, unproven in self._chain.torn.items():
-            self._find(line, FlawKind.CUT, "its writer died before the line was whole", unproven=unproven)
+            self._find(line, FlawKind.CUT, _DIED, unproven=unproven)
         for line in self._chain.odd:
             self._find(line, FlawKind.CHANGED, "its number does not follow that of the record before it")
         for line, remark in self._chain.head_remarks:
@@ -157,12 +159,21 @@ class _Court:
             if left > 0:
                 self._removed(block, left, self._unproven(before))
             before = block
-        rest = loose[::-1]
-        expected = self._chain.lines
+        self._check_tail(loose[::-1], before)
+
+    def _check_tail(self, loose: list[Block], before: Block | None) -> None:
+        """Tell spoilt lines behind the last good record."""
+        # Without a head nobody says how many records there were: then each of them counts as one.
+        expected = len(loose)
         if isinstance(self._head, Head):
             expected = max(0, self._head.records - self._high())
-        self._end_filled = min(expected, len(rest))
-        self._blame(rest, self._end_filled, before)
+        self._end_filled = min(expected, len(loose))
+        if expected == 0:
+            # No record of which the head knows: what a writer left that died, also while closing such a line.
+            for block in loose:
+                if not block.is_record:
+                    self._find(block.first, FlawKind.CUT, _DIED)
+        self._blame(loose, self._end_filled, before)
 
     def _missing(self, low: int, high: int) -> int:
         """Return how many numbers between these two are nowhere in the file."""

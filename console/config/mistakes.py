@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from console.config.lines import KeyPath
+from console.config.policy_schema import Policies, Rules
 from console.config.schema import Bouncer, Defaults, Host, Inventory, PostgresNode, Process
 
 _MODELS: Mapping[KeyPath, type[BaseModel]] = {
@@ -25,6 +26,10 @@ _MODELS: Mapping[KeyPath, type[BaseModel]] = {
     ("bouncers", "*"): Bouncer,
     ("bouncers", "*", "process"): Process,
     ("postgres", "*"): PostgresNode,
+    ("policy",): Policies,
+    ("policy", "development"): Rules,
+    ("policy", "staging"): Rules,
+    ("policy", "production"): Rules,
 }
 """Which model reads which table; `*` stands for any key or position."""
 

@@ -14,6 +14,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from console.config.policy_schema import Policies
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=63)]
 """Names are used in selectors, so `,` `!` `/` `@` `*` and spaces are out."""
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", max_length=63)]
@@ -225,3 +227,4 @@ class Inventory(Strict):
     hosts: dict[Name, Host] = {}
     bouncers: tuple[Bouncer, ...] = ()
     postgres: tuple[PostgresNode, ...] = ()
+    policy: Policies = Policies()

@@ -7,11 +7,12 @@ office that minted it, and expires. It never leaves the process and is never sto
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from console.clock import Clock
 from console.errors import RefusedError
 from console.guard.policy import Policy, Subject
+from console.guard.request import Request
 from console.guard.verdict import Confirm, Deny, Verdict
 
 PERMIT_LIFE_S = 60.0
@@ -28,6 +29,18 @@ class Permit:
     """On the monotonic clock."""
     answer: str
     """How the verdict was answered, for the journal: `not asked`, `reviewed`, `--yes`, `name typed` …"""
+    request: Request
+    """Who asked, and with what."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why, in the person's words."""
+        return self.request.reason
+
+    @property
+    def plan_maker(self) -> str | None:
+        """Who made the plan that was approved; None: no approval."""
+        return self.request.plan_maker
 
 
 class PermitOffice:
@@ -38,29 +51,31 @@ class PermitOffice:
         self._clock = clock
         self._open: dict[str, Permit] = {}
 
-    def mint(self, subject: Subject, verdict: Verdict, phrase: str | None, *, answer: str) -> Permit:
+    def mint(
+        self, subject: Subject, verdict: Verdict, phrase: str | None, *, request: Request, answer: str
+    ) -> Permit:
         """Return a permit for `subject`, whose `verdict` a person or a flag has answered.
 
         Args:
             subject: the plan.
             verdict: the verdict that was shown; it must be what the policy says now.
             phrase: what was typed; None when nothing was.
+            request: who asks, and with what; an approved plan (`plan_maker`) answers a Confirm by itself.
             answer: how it was answered, for the journal.
 
         Raises:
             RefusedError: denied, answered wrongly, or the verdict shown is no longer the verdict.
         """
-        now = self._policy.judge(subject)
+        now = self._policy.judge(subject, request)
         if isinstance(now, Deny):
-            raise RefusedError(now.reason, where=now.rule)
+            raise RefusedError(now.reason, where=now.rule, hint=now.hint)
         if now != verdict:
             raise RefusedError(
                 "the verdict is no longer the one that was shown", where="guard.verdict", hint="plan it anew"
             )
-        if isinstance(now, Confirm) and now.phrase is not None and phrase != now.phrase:
+        if isinstance(now, Confirm) and request.plan_maker is None and not now.accepts(phrase):
             raise RefusedError(
-                f"the name to confirm is {now.phrase}"
-                + (f", not {phrase}" if phrase else "; none was given"),
+                f"what confirms this is {now.phrase}" + (f", not {phrase}" if phrase else "; none was given"),
                 where="guard.confirm",
             )
         permit = Permit(
@@ -68,6 +83,7 @@ class PermitOffice:
             plan_hash=subject.hash,
             expires_s=self._clock.monotonic_s() + PERMIT_LIFE_S,
             answer=answer if isinstance(now, Confirm) else "not asked",
+            request=request,
         )
         self._forget_expired()
         self._open[permit.serial] = permit
@@ -88,9 +104,9 @@ class PermitOffice:
             )
         if known.plan_hash != subject.hash:
             raise RefusedError("the permit is for another plan", where="guard.permit")
-        now = self._policy.judge(subject)
+        now = self._policy.judge(subject, replace(known.request, wall_s=self._clock.wall_s()))
         if isinstance(now, Deny):
-            raise RefusedError(now.reason, where=now.rule)
+            raise RefusedError(now.reason, where=now.rule, hint=now.hint)
 
     def _forget_expired(self) -> None:
         now = self._clock.monotonic_s()

@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+COUNT_TOLERANCE = 0.1
+COUNT_SLACK = 3
+"""A typed number of clients is right within a tenth, at least this many: a live fleet's number moves."""
+
 
 class Tier(IntEnum):
     """How far an operation reaches; a higher one asks for more (design.md, 4)."""
@@ -36,12 +40,30 @@ class Confirm:
     tier: Tier
     question: str
     """One sentence to show above the answer."""
-    phrase: str | None
-    """What must be typed, letter for letter; None: reviewing and pressing Enter is enough."""
+    name: str | None
+    """The name that must be typed, letter for letter; None: reviewing and pressing Enter is enough."""
     arm_after_s: float
     """How long the OK button stays dead after the question appeared; 0 = at once."""
     yes_suffices: bool
     """Whether a blanket `--yes` may answer; False: the phrase itself must be given."""
+    count: int | None = None
+    """The number of clients to type behind the name; None: the name alone."""
+
+    @property
+    def phrase(self) -> str | None:
+        """What to type, to be shown; None: nothing."""
+        return self.name if self.name is None or self.count is None else f"{self.name} {self.count}"
+
+    def accepts(self, typed: str | None) -> bool:
+        """Say whether what was typed is the phrase; its number may be a little off."""
+        if self.name is None:
+            return True
+        if typed is None or self.count is None:
+            return typed == self.name
+        name, _, number = typed.strip().rpartition(" ")
+        if name != self.name or not number.isascii() or not number.isdigit():
+            return False
+        return abs(int(number) - self.count) <= max(COUNT_SLACK, self.count * COUNT_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,8 @@ class Deny:
     reason: str
     rule: str
     """The rule that refused, as a dotted name such as `policy.read_only`."""
+    hint: str | None = None
+    """What to do instead."""
 
 
 Verdict = Allow | Confirm | Deny

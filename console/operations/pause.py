@@ -54,6 +54,8 @@ def pause_standing(ask: Ask[Observation]) -> Standing:
     too_long = _too_long(observation, parameters)
     if blocked is None and not ask.long_pause_allowed:
         blocked = too_long
+    if blocked is None and ask.max_pause_s is not None and parameters.hold_s > ask.max_pause_s:
+        blocked = f"--for {parameters.hold_s:g}s is longer than the policy's max_pause_s, {ask.max_pause_s:g}"
     already = bool(observation.paused(target)) and blocked is None
     warnings = [] if already else list(_warnings(target, observation))
     if too_long is not None and blocked is None:

@@ -45,6 +45,7 @@ class Planner:
         self._read_only = read_only
         self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
         self._nodes = {node.name: node for node in inventory.postgres}
+        self._rules = inventory.policy.resolved(inventory.environment)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def plan(
@@ -134,12 +135,6 @@ class Planner:
         """Return the inventory's entry."""
         return self._bouncers.get(name) or self._nodes[name]
 
-    @property
-    def long_pause_allowed(self) -> bool:
-        """Whether the policy lets clients wait until they are cut."""
-        policy = self._inventory.policy.resolved(self._inventory.environment)
-        return bool(policy.allow_long_pause)
-
     # -- inside -------------------------------------------------------------------------------
 
     def _may_probe(self, bouncer: Bouncer) -> bool:
@@ -219,7 +214,8 @@ class Planner:
                     found = await spec.look(
                         Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
                     )
-                asks.append(Ask(target, seen, parameters, dialect, found, self.long_pause_allowed))
+                long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
+                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s))
             if radius:
                 backends = self._reach.backends
                 radii += await read_radii(

@@ -75,6 +75,8 @@ class Ask(Generic[S]):
     """What `OpSpec.look` gave; None for verbs without one."""
     long_pause_allowed: bool = False
     """`allow_long_pause` of the policy: clients may be held until they are cut."""
+    max_pause_s: float | None = None
+    """`max_pause_s` of the policy; None: it sets none."""
 
 
 @dataclass(frozen=True, slots=True)

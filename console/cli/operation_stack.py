@@ -42,15 +42,16 @@ def reach_of(stack: Stack) -> Reach:
     from console.operations.reach import Reach
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
+    from console.postgres.sessions import PostgresNodes
 
     inventory = stack.inventory
-    activity = PostgresActivity(PostgresConnector(inventory, stack.transport, stack.credentials))
+    connector = PostgresConnector(inventory, stack.transport, stack.credentials)
     return Reach(
         connector=stack.connector,
         transport=stack.transport,
-        nodes=activity,
+        nodes=PostgresNodes(connector, inventory),
         backends=PostgresBackends(
-            activity,
+            PostgresActivity(connector),
             [node.name for node in inventory.postgres],
             limit_s=inventory.defaults.query_timeout_s,
         ),

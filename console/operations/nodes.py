@@ -1,15 +1,16 @@
 """What verbs on Postgres nodes need of a session with one: to see backends, and to signal them.
 
-`console.postgres` makes the real ones.
+`console.postgres.sessions` makes the real ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
 from console.postgres.activity import Backend
+from console.postgres.sessions import Surroundings
 
 
 class NodeSession(Protocol):
@@ -17,6 +18,10 @@ class NodeSession(Protocol):
 
     async def backends(self, pids: Collection[int], *, timeout_s: float) -> tuple[Backend, ...]:
         """Return those of `pids` that are backends now."""
+        ...
+
+    async def surroundings(self, pids: Collection[int], *, timeout_s: float) -> Mapping[int, Surroundings]:
+        """Return what kind of process those of `pids` are that are there, and whom they block."""
         ...
 
     async def signal(self, pid: int, started_at: datetime, *, terminate: bool, timeout_s: float) -> bool:
@@ -40,4 +45,8 @@ class Nodes(Protocol):
         Raises:
             NodeError: the phase that failed.
         """
+        ...
+
+    async def poolers_at(self, name: str, address: str | None) -> tuple[str, ...]:
+        """Return the bouncers that a client of node `name` with this address may be; None: a Unix socket."""
         ...

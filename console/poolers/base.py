@@ -22,6 +22,15 @@ class Capability(StrEnum):
     RELOAD_REPORTS_FAILURE = "RELOAD reports failure"
     SHUTDOWN_MODES = "SHUTDOWN WAIT_FOR_…"
     KILL_CLIENT = "KILL_CLIENT"
+    DEFAULT_POOL_SIZE_UNLIMITED = "default_pool_size = 0 is unlimited"
+
+
+class ShutdownMode(StrEnum):
+    """What a pooler waits for before it exits; as typed on a command line."""
+
+    NOW = "now"
+    FOR_SERVERS = "wait-for-servers"
+    FOR_CLIENTS = "wait-for-clients"
 
 
 class Dialect(Protocol):
@@ -81,4 +90,40 @@ class Dialect(Protocol):
 
     def reload(self) -> str:
         """Return the RELOAD statement."""
+        ...
+
+    def reconnect(self, database: str | None) -> str:
+        """Return the RECONNECT statement for one database, or for all when None."""
+        ...
+
+    def disable(self, database: str) -> str:
+        """Return the DISABLE statement: no new clients for this database."""
+        ...
+
+    def enable(self, database: str) -> str:
+        """Return the ENABLE statement."""
+        ...
+
+    def kill(self, database: str) -> str:
+        """Return the KILL statement; it leaves the database paused."""
+        ...
+
+    def kill_client(self, client_id: str) -> str:
+        """Return the statement that cuts one client, named by the `id` of SHOW CLIENTS."""
+        ...
+
+    def shutdown(self, mode: ShutdownMode) -> str:
+        """Return the SHUTDOWN statement."""
+        ...
+
+    def set(self, key: str, value: str) -> str:
+        """Return the statement that changes a setting until the next RELOAD.
+
+        Raises:
+            ValueError: the console cannot take such a key or value; the text says why.
+        """
+        ...
+
+    def may_be_secret(self, key: str) -> bool:
+        """Say whether the value of a setting may hold a secret; `parse_config` hides such a value."""
         ...

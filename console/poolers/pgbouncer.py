@@ -17,13 +17,19 @@ from console.model.rows import Client, Database, PauseState, Pool, Server, Setti
 from console.model.table import ResultTable
 from console.model.version import Version
 from console.poolers import columns
-from console.poolers.base import Capability
+from console.poolers.base import Capability, ShutdownMode
 from console.poolers.tabular import TableReader
 
 HIDDEN: Final = "(hidden)"
 """Shown instead of a setting's value that may hold a secret."""
 MAX_NAME_BYTES: Final = 63
 """The console's own limit for a database name; a longer one is `bad arguments`."""
+MAX_LITERAL_BYTES: Final = 255
+"""The console's own limit for a quoted value, its quotes counted; a longer one is `bad arguments`."""
+_SETTING: Final = re.compile(r"[a-z0-9_]{1,63}")
+_CLIENT_ID: Final = re.compile(r"\d{1,20}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What one line of text does not hold; surrogates stand for bytes that were no text."""
 _SECRET_KEY: Final = re.compile(r"ldap|passw|secret|token|credential")
 _SINCE: Final[Mapping[Capability, str]] = MappingProxyType(
     {
@@ -31,6 +37,7 @@ _SINCE: Final[Mapping[Capability, str]] = MappingProxyType(
         Capability.PEERS: "1.19",
         Capability.SHUTDOWN_MODES: "1.23",
         Capability.KILL_CLIENT: "1.24",
+        Capability.DEFAULT_POOL_SIZE_UNLIMITED: "1.24",
         Capability.RELOAD_REPORTS_FAILURE: "1.25",
     }
 )
@@ -167,6 +174,56 @@ class PgBouncerDialect:
     def reload(self) -> str:
         """Return the RELOAD statement; up to 1.24 its answer says nothing about success (T5)."""
         return "RELOAD"
+
+    def reconnect(self, database: str | None) -> str:
+        """Return the RECONNECT statement for one database, or for all when None."""
+        return "RECONNECT" if database is None else f"RECONNECT {self.quote(database)}"
+
+    def disable(self, database: str) -> str:
+        """Return the DISABLE statement; connected clients go on, and a restart forgets it."""
+        return f"DISABLE {self.quote(database)}"
+
+    def enable(self, database: str) -> str:
+        """Return the ENABLE statement."""
+        return f"ENABLE {self.quote(database)}"
+
+    def kill(self, database: str) -> str:
+        """Return the KILL statement; it leaves the database paused (T19), and backends run on (T18)."""
+        return f"KILL {self.quote(database)}"
+
+    def kill_client(self, client_id: str) -> str:
+        """Return the KILL_CLIENT statement (1.24+).
+
+        Raises:
+            ValueError: not an `id` of SHOW CLIENTS.
+        """
+        if not _CLIENT_ID.fullmatch(client_id):
+            raise ValueError(f"not the id of a client: {client_id[:40]!r}")
+        return f"KILL_CLIENT {client_id}"
+
+    def shutdown(self, mode: ShutdownMode) -> str:
+        """Return the SHUTDOWN statement; the modes that wait came with 1.23."""
+        waits = {ShutdownMode.FOR_SERVERS: " WAIT_FOR_SERVERS", ShutdownMode.FOR_CLIENTS: " WAIT_FOR_CLIENTS"}
+        return f"SHUTDOWN{waits.get(mode, '')}"
+
+    def set(self, key: str, value: str) -> str:
+        """Return the SET statement; its value is quoted, inner quotes doubled (grammar: admin.c).
+
+        Raises:
+            ValueError: no name of a setting, or a value that one line of the console cannot hold.
+        """
+        if not _SETTING.fullmatch(key):
+            raise ValueError(f"not the name of a setting: {key[:40]!r}")
+        if _CONTROL.search(value):
+            raise ValueError("a value cannot hold line breaks and other control characters")
+        literal = "'" + value.replace("'", "''") + "'"
+        if len(literal.encode()) > MAX_LITERAL_BYTES:
+            raise ValueError(f"the admin console takes values of at most {MAX_LITERAL_BYTES - 2} bytes")
+        return f"SET {key} TO {literal}"
+
+    def may_be_secret(self, key: str) -> bool:
+        """Say whether the value of a setting may hold a secret."""
+        return _SECRET_KEY.search(key) is not None
 
 
 def _cells(what: str, table: ResultTable, *wanted: str) -> Iterator[tuple[str | None, ...]]:

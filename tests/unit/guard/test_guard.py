@@ -14,6 +14,7 @@ from console.clock import FixedClock
 from console.errors import RefusedError
 from console.guard.permit import PERMIT_LIFE_S, Permit, PermitOffice
 from console.guard.policy import Policy
+from console.guard.request import Request
 from console.guard.verdict import Allow, Confirm, Deny, Tier, Verdict
 
 CONSOLE = Path(__file__).parents[3] / "console"
@@ -25,9 +26,15 @@ class Subject:
     changes: bool = True
     blocked: str | None = None
     hash: str = "h1"
+    op: str = "pause"
     title: str = "PAUSE edge"
-    phrase: str = "edge"
+    name: str = "edge"
+    target_count: int = 1
+    rescues: bool = False
     clients: int = 3
+
+
+ASKS = Request("alice", 1_790_000_000.0)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def office(clock: FixedClock) -> PermitOffice:
 
 
 def _shown(office: PermitOffice, subject: Subject) -> Verdict:
-    return office._policy.judge(subject)
+    return office._policy.judge(subject, ASKS)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def _shown(office: PermitOffice, subject: Subject) -> Verdict:
         ("production", Tier.HARMLESS, None, 1.0, True),
         ("development", Tier.FELT, "edge", 0.0, True),
         ("production", Tier.FELT, "edge", 1.0, False),
-        ("development", Tier.CUT, "edge", 1.0, False),
+        ("development", Tier.CUT, "edge 3", 1.0, False),
     ],
 )
 def test_what_has_to_be_confirmed(
@@ -62,7 +69,7 @@ def test_what_has_to_be_confirmed(
     arm_after_s: float,
     yes_suffices: bool,
 ) -> None:
-    verdict = Policy(environment, read_only=False).judge(Subject(tier))
+    verdict = Policy(environment, read_only=False).judge(Subject(tier), ASKS)
     assert isinstance(verdict, Confirm)
     assert (verdict.phrase, verdict.arm_after_s, verdict.yes_suffices) == (phrase, arm_after_s, yes_suffices)
     assert verdict.question == f"PAUSE edge in {environment}: 3 clients connected"
@@ -71,14 +78,14 @@ def test_what_has_to_be_confirmed(
 @pytest.mark.parametrize("tier", [tier for tier in Tier if tier is not Tier.READ])
 def test_read_only_denies_everything_that_acts_even_when_nothing_would_change(tier: Tier) -> None:
     for changes in (True, False):
-        verdict = Policy("development", read_only=True).judge(Subject(tier, changes=changes))
+        verdict = Policy("development", read_only=True).judge(Subject(tier, changes=changes), ASKS)
         assert isinstance(verdict, Deny)
         assert verdict.rule == "policy.read_only"
 
 
 def test_reading_and_what_is_so_already_need_nobody() -> None:
-    assert isinstance(Policy("production", read_only=True).judge(Subject(Tier.READ)), Allow)
-    assert isinstance(Policy("production", read_only=False).judge(Subject(changes=False)), Allow)
+    assert isinstance(Policy("production", read_only=True).judge(Subject(Tier.READ), ASKS), Allow)
+    assert isinstance(Policy("production", read_only=False).judge(Subject(changes=False), ASKS), Allow)
 
 
 def test_a_blocked_plan_is_denied_with_its_reason(office: PermitOffice) -> None:
@@ -86,12 +93,12 @@ def test_a_blocked_plan_is_denied_with_its_reason(office: PermitOffice) -> None:
     verdict = _shown(office, subject)
     assert verdict == Deny(Tier.FELT, "edge: suspended", "plan.blocked")
     with pytest.raises(RefusedError, match="suspended"):
-        office.mint(subject, verdict, "edge", answer="x")
+        office.mint(subject, verdict, "edge", request=ASKS, answer="x")
 
 
 def test_a_permit_is_good_once(office: PermitOffice) -> None:
     subject = Subject()
-    permit = office.mint(subject, _shown(office, subject), "edge", answer="typed")
+    permit = office.mint(subject, _shown(office, subject), "edge", request=ASKS, answer="typed")
     office.redeem(permit, subject)
     with pytest.raises(RefusedError, match="already used"):
         office.redeem(permit, subject)
@@ -99,7 +106,7 @@ def test_a_permit_is_good_once(office: PermitOffice) -> None:
 
 def test_a_permit_expires(office: PermitOffice, clock: FixedClock) -> None:
     subject = Subject()
-    permit = office.mint(subject, _shown(office, subject), "edge", answer="typed")
+    permit = office.mint(subject, _shown(office, subject), "edge", request=ASKS, answer="typed")
     clock.advance(PERMIT_LIFE_S + 0.1)
     with pytest.raises(RefusedError, match="older than 60 s"):
         office.redeem(permit, subject)
@@ -107,7 +114,7 @@ def test_a_permit_expires(office: PermitOffice, clock: FixedClock) -> None:
 
 def test_a_permit_is_for_one_plan_and_void_after_the_attempt(office: PermitOffice) -> None:
     subject = Subject()
-    permit = office.mint(subject, _shown(office, subject), "edge", answer="typed")
+    permit = office.mint(subject, _shown(office, subject), "edge", request=ASKS, answer="typed")
     with pytest.raises(RefusedError, match="another plan"):
         office.redeem(permit, Subject(hash="h2"))
     with pytest.raises(RefusedError, match="already used"):
@@ -117,22 +124,24 @@ def test_a_permit_is_for_one_plan_and_void_after_the_attempt(office: PermitOffic
 @pytest.mark.parametrize("phrase", [None, "", "Edge", "edge "])
 def test_the_name_must_be_typed_letter_for_letter(office: PermitOffice, phrase: str | None) -> None:
     subject = Subject()
-    with pytest.raises(RefusedError, match="the name to confirm is edge"):
-        office.mint(subject, _shown(office, subject), phrase, answer="typed")
+    with pytest.raises(RefusedError, match="what confirms this is edge"):
+        office.mint(subject, _shown(office, subject), phrase, request=ASKS, answer="typed")
 
 
 def test_a_driver_cannot_bring_a_milder_verdict(office: PermitOffice) -> None:
     with pytest.raises(RefusedError, match="no longer the one that was shown"):
-        office.mint(Subject(), Allow(Tier.FELT), None, answer="x")
+        office.mint(Subject(), Allow(Tier.FELT), None, request=ASKS, answer="x")
 
 
 def test_made_up_altered_and_foreign_permits_are_refused(office: PermitOffice, clock: FixedClock) -> None:
     subject = Subject()
     verdict = _shown(office, subject)
-    real = office.mint(subject, verdict, "edge", answer="typed")
-    other = PermitOffice(Policy("staging", read_only=False), clock).mint(subject, verdict, "edge", answer="x")
+    real = office.mint(subject, verdict, "edge", request=ASKS, answer="typed")
+    other = PermitOffice(Policy("staging", read_only=False), clock).mint(
+        subject, verdict, "edge", request=ASKS, answer="x"
+    )
     for permit in (
-        Permit("00", subject.hash, clock.monotonic_s() + 60, "typed"),
+        Permit("00", subject.hash, clock.monotonic_s() + 60, "typed", ASKS),
         dataclasses.replace(real, expires_s=real.expires_s + 1000),
         other,
     ):

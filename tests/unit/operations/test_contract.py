@@ -147,7 +147,7 @@ async def _drive(bench: Bench, op: str, selector: str, answer: str) -> None:
             verdict = bench.service.judge(plan)
             phrase = verdict.phrase if isinstance(verdict, Confirm) else None
             if answer == "forged permit":
-                bench.service.submit(plan, Permit("f00d", plan.hash, float("inf"), "typed"))
+                bench.service.submit(plan, Permit("f00d", plan.hash, float("inf"), "typed", bench.service.request()))
             if answer == "milder verdict" and not isinstance(verdict, Allow):
                 verdict = Allow(plan.tier)
             given = {"wrong": "edgy", "none": None}.get(answer, phrase)

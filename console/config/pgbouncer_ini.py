@@ -136,8 +136,8 @@ class Mistake:
     stop: Stop
     place: Place | None
     """None: the main file itself cannot be read."""
-    reason: str = ""
-    """Of `UNREADABLE`: what the system said."""
+    unreadable: Path | None = None
+    """Of `UNREADABLE`: the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class _Reader:
             reason = error.strerror or str(error)
             what = f"the included file {path}" if chain else "the file"
             self._stop(
-                Mistake(Stop.UNREADABLE, at_include, reason),
+                Mistake(Stop.UNREADABLE, at_include, path),
                 f"{what} cannot be read: {reason}",
                 where=str(at_include or path),
             )

@@ -167,7 +167,9 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
     own = (*verb.options, timeout)
     parameters = [
         _parameter("context", typer.Context),
-        _parameter("selector", Annotated[str, _selector(verb)]),
+        _parameter(
+            "selector", Annotated[str, _selector(verb)], verb.default_selector or inspect.Parameter.empty
+        ),
         *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
         *(_of_option(option, _AGREE) for option in _SHARED),
         *(_of_option(option, _MANY) for option in _ROLLOUT.values()),

@@ -12,6 +12,7 @@ from console.cli.context import Globals, Stack
 
 if TYPE_CHECKING:
     from console.operations.reach import Reach
+    from console.operations.past import Past
     from console.operations.service import OperationService
 
 
@@ -24,20 +25,23 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     from console.audit.actor import Actor
     from console.audit.journal import Journal
     from console.config.paths import XdgPaths
+    from console.operations.lease.legacy import LeaseLegacy
     from console.operations.service import OperationService
 
     actor = Actor.current(os.environ)
+    state = XdgPaths().state
+    journal = Journal(state / "journal.jsonl", stack.clock, actor)
     return OperationService(
         stack.inventory,
-        reach_of(stack),
-        Journal(XdgPaths().state / "journal.jsonl", stack.clock, actor),
+        reach_of(stack, LeaseLegacy(state, journal)),
+        journal,
         stack.clock,
         read_only=options.read_only,
         actor=actor,
     )
 
 
-def reach_of(stack: Stack) -> Reach:
+def reach_of(stack: Stack, past: Past) -> Reach:
     """Return every way out that operations use."""
     from console.operations.reach import Reach
     from console.postgres.activity import PostgresActivity, PostgresBackends
@@ -50,6 +54,7 @@ def reach_of(stack: Stack) -> Reach:
         connector=stack.connector,
         transport=stack.transport,
         nodes=PostgresNodes(connector, inventory),
+        past=past,
         backends=PostgresBackends(
             PostgresActivity(connector),
             [node.name for node in inventory.postgres],

@@ -45,6 +45,8 @@ class Verb:
     """Its default."""
     targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
     """What the selector may name, for `--help`."""
+    default_selector: str | None = None
+    """What is meant when none is given; None: one must be."""
     options: tuple[Option, ...] = ()
 
 
@@ -101,4 +103,159 @@ RELOAD = Verb(
     timeout_help="Seconds for the pooler's answer.",
     targets="Bouncers, @label=value, all.",
 )
-VERBS: tuple[Verb, ...] = (PAUSE, RESUME, RELOAD)
+_ALLOW_LAST = Option(
+    "allow_last", "--allow-last", "", "Also the last healthy member of a peer group.", "switch"
+)
+_BOUNCERS = "Bouncers, @label=value, all."
+_DATABASES = "NAME/DATABASE, NAME/* for all of a bouncer, @label=value/DATABASE."
+
+RECONNECT = Verb(
+    name="reconnect",
+    title="Reconnect",
+    summary="Open the server connections anew, as they are released.",
+    help=(
+        "Every server connection of the targets is closed once its client has released it, and a new one is "
+        "opened when it is needed. It waits until none of the old ones is left, and then looks whether the "
+        "pools that were in use have new ones: new logins to Postgres show whether its address and "
+        "credentials are right.\n\n"
+        "Old connections left after --timeout make it fail, with the clients that hold them. They are still "
+        "closed when they are released: it is the waiting that ended, and sending it again would not help."
+    ),
+    timeout_help="How long the old connections are waited for.",
+    timeout_s=60.0,
+)
+DISABLE = Verb(
+    name="disable",
+    title="Disable",
+    summary="Refuse new clients of a database.",
+    help=(
+        "New clients of the databases are refused after their login; those that are connected go on. It is "
+        "read back. It lasts over a RELOAD, and until `pooldeck enable` or a restart of the pooler."
+    ),
+    timeout_help="How long the pooler's answer is waited for.",
+    targets=_DATABASES,
+    options=(_ALLOW_LAST,),
+)
+ENABLE = Verb(
+    name="enable",
+    title="Enable",
+    summary="Let new clients of a disabled database in again.",
+    help="Ends what `pooldeck disable` did, and reads it back.",
+    timeout_help="How long the pooler's answer is waited for.",
+    targets=_DATABASES,
+)
+KILL = Verb(
+    name="kill",
+    title="Kill",
+    summary="Cut every client and server connection of a database.",
+    help=(
+        "All clients of the databases are cut, whatever they do, and their server connections closed. "
+        "PgBouncer leaves a killed database paused, so it is resumed in the same breath and new clients are "
+        "served; a guardian stands by meanwhile.\n\n"
+        "Queries that run are not cancelled: they go on in Postgres. Their backends are named, with the "
+        "command that cancels them."
+    ),
+    timeout_help="How long the pooler's answer is waited for.",
+    targets=_DATABASES,
+)
+KILL_CLIENT = Verb(
+    name="kill-client",
+    title="Kill client",
+    summary="Cut single clients of a bouncer, by their ids.",
+    help=(
+        "Clients are named by the id that SHOW CLIENTS has for them, on exactly one bouncer. The plan shows "
+        "who they are, and only those are cut: should one have left meanwhile, nothing is sent. Needs "
+        "PgBouncer 1.24.\n\n"
+        "Queries that run are not cancelled: they go on in Postgres. Their backends are named."
+    ),
+    timeout_help="How long each answer is waited for.",
+    targets="One bouncer.",
+    options=(Option("ids", None, "ID", "Ids of clients, as SHOW CLIENTS has them.", "texts"),),
+)
+SHUTDOWN = Verb(
+    name="shutdown",
+    title="Shut down",
+    summary="End a bouncer's process, at once or when it is empty.",
+    help=(
+        "It cannot be taken back. --mode now cuts every client at once. wait-for-servers lets open "
+        "transactions end and cuts waiting clients; wait-for-clients lets connected clients go on until "
+        "they leave by themselves; both refuse new clients from the start, and need PgBouncer 1.23.\n\n"
+        "It ends well when the process has exited, or still shuts down after --timeout: it then goes on by "
+        "itself. An admin console that stays open, such as an exporter's, keeps wait-for-clients from "
+        "ending."
+    ),
+    timeout_help="How long the process's end is waited for.",
+    timeout_s=30.0,
+    targets=_BOUNCERS,
+    options=(
+        Option(
+            "mode",
+            "--mode",
+            "MODE",
+            "now, wait-for-servers or wait-for-clients.",
+            choices=("now", "wait-for-servers", "wait-for-clients"),
+        ),
+        _ALLOW_LAST,
+    ),
+)
+SET = Verb(
+    name="set",
+    title="Set",
+    summary="Change a setting until the next reload.",
+    help=(
+        "The setting must be one of SHOW CONFIG and changeable while PgBouncer runs: for any other one "
+        "PgBouncer would answer success and do nothing. The value is read back. RELOAD and a restart put "
+        "the value of the file back.\n\n"
+        "Settings that may hold a secret are not taken: set them in the file."
+    ),
+    timeout_help="How long the pooler's answer is waited for.",
+    targets=_BOUNCERS,
+    options=(
+        Option("key", None, "KEY", "The setting, e.g. default_pool_size."),
+        Option("value", None, "VALUE", "Its new value, as in the configuration file."),
+    ),
+)
+CANCEL = Verb(
+    name="cancel",
+    title="Cancel query",
+    summary="Cancel what Postgres backends run, by their pids.",
+    help=(
+        "Sends pg_cancel_backend to backends of one Postgres node. The client gets an error for its query "
+        "and stays connected. The plan shows who they are, what they wait for and whom they keep waiting; a "
+        "backend that is in another transaction by then is left alone. A transaction that is idle is not "
+        "ended by this."
+    ),
+    timeout_help="How long the end of the queries is waited for.",
+    targets="One Postgres node.",
+    options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
+)
+TERMINATE = Verb(
+    name="terminate",
+    title="Terminate backend",
+    summary="End Postgres backends, by their pids.",
+    help=(
+        "Sends pg_terminate_backend to backends of one Postgres node: their transactions are rolled back and "
+        "their clients cut; behind a pooler that is the client that holds the connection. The plan shows who "
+        "they are, what they wait for and whom they keep waiting."
+    ),
+    timeout_help="How long the end of the backends is waited for.",
+    targets="One Postgres node.",
+    options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
+)
+MEND = Verb(
+    name="mend",
+    title="Mend",
+    summary="End every pause that nobody alive owns.",
+    help=(
+        "Resumes what is paused or suspended: bouncers as a whole, and databases paused on their own or left "
+        "paused by KILL. What a living run holds is left to it; who left the others behind is told where "
+        "this machine knows it. Settings that a dead run changed for a moment are put back. Disabled "
+        "databases and poolers that shut down are told, not touched."
+    ),
+    timeout_help="Seconds for the pooler's answer.",
+    default_selector="all",
+)
+VERBS: tuple[Verb, ...] = (
+    *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
+    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+)

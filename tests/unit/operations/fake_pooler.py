@@ -44,6 +44,7 @@ class FakePooler:
     suspended: bool = False
     paused_databases: set[str] = field(default_factory=set)
     databases: tuple[str, ...] = ("app", 'odd "name"')
+    disabled_databases: set[str] = field(default_factory=set)
     busy_servers: int = 0
     """Server connections of pool app/app that are never released."""
     mode: str = "transaction"
@@ -112,6 +113,7 @@ class FakePooler:
             values: dict[str, str | None] = dict.fromkeys(DATABASES, "0")
             values |= {"name": name, "host": "db", "port": "5432", "database": name, "force_user": None}
             values |= {"pool_mode": self.mode, "paused": "1" if name in self.paused_databases else "0"}
+            values["disabled"] = "1" if name in self.disabled_databases else "0"
             rows.append([values[column] for column in DATABASES])
         return DATABASES, rows
 
@@ -128,6 +130,9 @@ class FakePooler:
             await self._pause(database)
         elif verb == "RESUME":
             self._resume(database)
+        elif verb == "SET":
+            key, value = (part.strip() for part in name.split("=", 1))
+            self.config[key] = (value, self.config[key][1])
         self.after_execute(statement)
         if verb == "PAUSE" and self.busy_servers and not self.answers_early:
             await asyncio.Event().wait()

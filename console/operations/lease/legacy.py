@@ -1,0 +1,135 @@
+"""What earlier runs of this machine left, from lease files and the journal: the real `Past`.
+
+It resumes nothing; it closes the books of a dead run once somebody saw its target running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from console.audit.actor import Actor
+from console.audit.journal import Journal
+from console.audit.reading import Record, unfinished
+from console.clock import Clock
+from console.config.paths import XdgPaths
+from console.errors import JournalError
+from console.model.claims import Claim
+from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore, LeaseTarget, with_target
+from console.operations.outcome import Outcome
+from console.operations.target import Target
+
+_PUT_BACK = re.compile(r"SET (?P<key>\w+) = (?P<value>\d+(?:\.\d+)?)")
+_log = logging.getLogger(__name__)
+
+
+class LeaseLegacy:
+    """The books of one state folder."""
+
+    def __init__(self, state_dir: Path, journal: Journal) -> None:
+        self._store = LeaseStore(state_dir)
+        self._journal = journal
+
+    async def claims(self) -> tuple[Claim, ...]:
+        """See `Past.claims`."""
+        records = await asyncio.to_thread(self._store.list_leases, _log.warning)
+        return tuple(_claim(record, one) for record in records for one in record.open_targets)
+
+    async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:
+        """See `Past.leftover_settings`."""
+        return await asyncio.to_thread(self._leftover, bouncer)
+
+    async def settled(self, bouncer: str, database: str | None) -> None:
+        """See `Past.settled`; what cannot be written is logged: the target runs, and that is what counts."""
+        await asyncio.to_thread(self._settle, Target(bouncer, database))
+
+    def _leftover(self, bouncer: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        statements = [text for record in self._open_intents(bouncer) for text in _texts(record)]
+        for record in self._store.orphans():
+            covers = [cover for cover in record.order.covers if cover.target.bouncer == bouncer]
+            statements += [text for cover in covers for text in cover.lift]
+        for text in statements:
+            match = _PUT_BACK.fullmatch(text)
+            if match is not None and float(match["value"]):
+                found[match["key"]] = match["value"]
+        return found
+
+    def _open_intents(self, bouncer: str) -> list[Record]:
+        try:
+            records = unfinished(self._journal.path)
+        except JournalError as error:
+            _log.warning("%s", error)
+            return []
+        return [record for record in records if (record.target or "").partition("/")[0] == bouncer]
+
+    def _settle(self, target: Target) -> None:
+        try:
+            for record in self._store.orphans():
+                self._close(record, target)
+            for intent in self._open_intents(target.bouncer):
+                if intent.target == str(target):
+                    self._journal.append("outcome", _mended(intent.run, intent.op, target), last_resort=True)
+        except (OSError, JournalError) as error:
+            _log.warning("the books of a dead run on %s could not be closed: %s", target, error)
+
+    def _close(self, record: LeaseRecord, target: Target) -> None:
+        changed = record
+        for place, one in enumerate(record.targets):
+            if one.target == target:
+                changed = with_target(changed, place, phase=LeasePhase.ENDED, detail="mended")
+        if not changed.open_targets:
+            self._store.forget(record.id)
+        elif changed != record:
+            self._store.write(changed)
+
+
+def _claim(record: LeaseRecord, one: LeaseTarget) -> Claim:
+    order = record.order
+    return Claim(
+        bouncer=one.target.bouncer,
+        database=one.target.database,
+        fleet=order.fleet,
+        who=f"{record.owner.user}@{record.owner.host}",
+        run_id=order.run_id,
+        lease_id=order.lease_id,
+        title=order.title,
+        since_wall_s=record.since_s,
+        until_wall_s=one.ends_at_s or record.since_s + order.longest_s,
+        # A run whose guardian died lets go at once; another machine's guardian cannot be looked at.
+        alive=record.guardian_alive is not False and one.phase is not LeasePhase.FAILED,
+    )
+
+
+def _texts(record: Record) -> list[str]:
+    fields: Mapping[str, Any] = record.fields
+    return [
+        text for key in ("statements", "rescue") for text in fields.get(key) or () if isinstance(text, str)
+    ]
+
+
+def _mended(run: str | None, op: str | None, target: Target) -> dict[str, Any]:
+    return {
+        "run": run,
+        "op": op,
+        "target": str(target),
+        "outcome": Outcome.OK.value,
+        "after": "running",
+        "detail": "its run died; a later one saw it running again",
+        "by": "mend",
+    }
+
+
+def lease_legacy(clock: Clock) -> LeaseLegacy:
+    """Return the books of this user's own state folder.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    state = XdgPaths().state
+    return LeaseLegacy(state, Journal(state / "journal.jsonl", clock, Actor.current(os.environ)))

@@ -50,9 +50,16 @@ def read_inventory(options: Globals) -> tuple[Inventory, Path]:
         UsageError: there is none; InventoryError: it has mistakes.
     """
     from console.config.load import find_inventory, load_inventory
+    from console.config.policy_schema import unknown_verbs
+    from console.errors import UsageError
+    from console.operations.verbs import VERBS
 
     path = find_inventory(options.fleet)
-    return load_inventory(path), path
+    inventory = load_inventory(path)
+    wrong = list(unknown_verbs(inventory.policy, [verb.name for verb in VERBS]))
+    if wrong:
+        raise UsageError("; ".join(wrong), where=str(path))
+    return inventory, path
 
 
 def bouncers_and_nodes(context: typer.Context, incomplete: str) -> list[str]:

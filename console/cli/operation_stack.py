@@ -6,13 +6,14 @@ Commands and the console get the same journal, policy and ways out. It opens not
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.cli.context import Globals, Stack
 
 if TYPE_CHECKING:
-    from console.operations.reach import Reach
     from console.operations.past import Past
+    from console.operations.reach import Reach
     from console.operations.service import OperationService
 
 
@@ -33,7 +34,7 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     journal = Journal(state / "journal.jsonl", stack.clock, actor)
     return OperationService(
         stack.inventory,
-        reach_of(stack, LeaseLegacy(state, journal)),
+        reach_of(stack, state, LeaseLegacy(state, journal)),
         journal,
         stack.clock,
         read_only=options.read_only,
@@ -41,8 +42,9 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     )
 
 
-def reach_of(stack: Stack, past: Past) -> Reach:
+def reach_of(stack: Stack, state: Path, past: Past) -> Reach:
     """Return every way out that operations use."""
+    from console.operations.lease.locks import BouncerLocks
     from console.operations.reach import Reach
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
@@ -55,6 +57,7 @@ def reach_of(stack: Stack, past: Past) -> Reach:
         transport=stack.transport,
         nodes=PostgresNodes(connector, inventory),
         past=past,
+        locks=BouncerLocks(state, inventory.fleet),
         backends=PostgresBackends(
             PostgresActivity(connector),
             [node.name for node in inventory.postgres],

@@ -82,7 +82,7 @@ class Planner:
             left_out=(*left_out, *self._not_named(spec, chosen, selector)),
             rollout=how,
             waves=waves([item.target for item in items], how, self._membership(spec)),
-            group_warnings=groups.warnings,
+            group_warnings=(*groups.warnings, *await self._others(spec, items)),
             group_blocked=groups.blocked,
         )
 
@@ -232,6 +232,15 @@ class Planner:
         healthy = dict(zip(peers, await asyncio.gather(*map(self._is_healthy, peers)), strict=True))
         allow_last = bool(getattr(parameters, "allow_last", False))
         return check_groups(names, self._inventory.bouncers, healthy, spec.absence, allow_last=allow_last)
+
+    async def _others(self, spec: OpSpec[Any], items: Sequence[TargetPlan]) -> list[str]:
+        """Say which other run works on a target."""
+        locks = self._reach.locks
+        if locks is None or spec.on_node:
+            return []
+        names = dict.fromkeys(item.target.bouncer for item in items)
+        holders = await asyncio.gather(*(asyncio.to_thread(locks.holder, name) for name in names))
+        return [f"{who} is running on {name}" for name, who in zip(names, holders, strict=True) if who]
 
     async def _is_healthy(self, name: str) -> bool:
         try:

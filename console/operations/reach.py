@@ -12,6 +12,7 @@ from console.operations.sessions import Connector
 
 if TYPE_CHECKING:
     from console.operations.lease.base import Leases
+    from console.operations.lease.locks import BouncerLocks
     from console.operations.nodes import Nodes
     from console.operations.past import Past
     from console.operations.radius import BackendSource
@@ -32,5 +33,7 @@ class Reach:
     """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
     past: Past | None = None
     """What earlier runs left; None: it is not looked at."""
+    locks: BouncerLocks | None = None
+    """Against other consoles of this machine; None: only runs of this process keep apart."""
     leases: Leases | None = None
     """Guardians; None: nothing that needs one can be carried out."""

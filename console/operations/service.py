@@ -24,6 +24,7 @@ from console.guard.request import Request
 from console.guard.verdict import Verdict
 from console.operations.control import Control, insist
 from console.operations.executor import Executor
+from console.operations.lease.locks import HeldLocks, Holder
 from console.operations.outcome import NOTHING, Event, EventKind, RunReceipt
 from console.operations.plan import Plan
 from console.operations.planner import Planner
@@ -118,6 +119,7 @@ class OperationService:
     ) -> None:
         self._clock = clock
         self._actor = actor or Actor.current(os.environ)
+        self._locks = reach.locks
         self._policy = Policy(inventory.environment, read_only, inventory.policy)
         self._office = PermitOffice(self._policy, clock)
         self._planner = Planner(inventory, reach, clock, read_only=read_only)
@@ -191,22 +193,40 @@ class OperationService:
 
         Raises:
             RefusedError: the permit is not good for this plan, or another run works on the same bouncer.
+            JournalError: locks cannot be kept.
         """
         if self._closing:
             raise RefusedError("Pooldeck is ending", where="operations.closing")
-        busy = {item.target.bouncer: run for run in self.runs if not run.done for item in run.plan.targets}
-        for item in plan.targets:
-            other = busy.get(item.target.bouncer)
-            if other is not None:
-                raise RefusedError(
-                    f"{other.plan.title} is still running on {item.target.bouncer}", where="operations.busy"
-                )
-        self._executor.admit(plan, permit, self._office)
         run = Run(secrets.token_hex(8), plan, self._clock)
+        # A way out is never locked out: RESUME has to reach what another run holds.
+        locks = None if plan.rescues else self._locked(run)
+        try:
+            self._executor.admit(plan, permit, self._office)
+        except BaseException:
+            if locks is not None:
+                locks.release()
+            raise
         self._runs[run.id] = run
-        run._start(self._executor, permit)
+        task = run._start(self._executor, permit)
+        if locks is not None:
+            task.add_done_callback(lambda _: locks.release())
         self._forget_old()
         return run
+
+    def _locked(self, run: Run) -> HeldLocks | None:
+        names = {item.target.bouncer for item in run.plan.targets}
+        for other in self.runs:
+            if other.done or other.plan.rescues:
+                continue
+            shared = names & {item.target.bouncer for item in other.plan.targets}
+            if shared:
+                raise RefusedError(
+                    f"{other.plan.title} is still running on {min(shared)}", where="operations.busy"
+                )
+        if self._locks is None:
+            return None
+        holder = Holder.of(self._actor, run.plan.title, run.id, self._clock.wall_s())
+        return self._locks.acquire(names, holder)
 
     async def close(self) -> None:
         """Stop every run and wait until each has undone what it must; safe to call twice."""

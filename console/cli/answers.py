@@ -32,9 +32,8 @@ async def answer(verdict: Confirm, wish: Wish) -> tuple[str | None, str]:
     Raises:
         RefusedError: nobody agreed. UsageError: nobody answered.
     """
-    if wish.confirm is not None and not _accepts(verdict, wish.confirm):
-        wanted = verdict.phrase or "nothing: Enter would do"
-        raise RefusedError(f"--confirm {wish.confirm!r} is not {wanted!r}", where="guard.confirm")
+    if wish.confirm is not None and not verdict.accepts(wish.confirm):
+        raise RefusedError(f"--confirm {wish.confirm!r} is not {verdict.phrase!r}", where="guard.confirm")
     if wish.yes and wish.confirm is not None:
         return wish.confirm, "--yes --confirm"
     if wish.yes and verdict.yes_suffices:
@@ -94,13 +93,10 @@ async def _asked(verdict: Confirm) -> tuple[str | None, str]:
     sys.stderr.write(printable(f"{verdict.question}. {asked}: "))
     sys.stderr.flush()
     typed = await _read_line()
-    if typed is None or not _accepts(verdict, typed):
+    agreed = not typed if verdict.phrase is None else verdict.accepts(typed)
+    if typed is None or not agreed:
         raise RefusedError("not confirmed; nothing was sent", where="guard.confirm")
     return typed or None, "typed" if verdict.phrase else "reviewed"
-
-
-def _accepts(verdict: Confirm, typed: str) -> bool:
-    return typed == (verdict.phrase or "")
 
 
 async def _read_line() -> str | None:

@@ -22,6 +22,7 @@ from console.operations.verbs import Option, Verb
 if TYPE_CHECKING:
     from console.operations.rollout import Rollout
 
+_REQUIRED = inspect.Parameter.empty
 _AGREE = "Plan and agreement"
 _MANY = "Several targets"
 _OUTPUT = "Output"
@@ -167,9 +168,7 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
     own = (*verb.options, timeout)
     parameters = [
         _parameter("context", typer.Context),
-        _parameter(
-            "selector", Annotated[str, _selector(verb)], verb.default_selector or inspect.Parameter.empty
-        ),
+        _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED),
         *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
         *(_of_option(option, _AGREE) for option in _SHARED),
         *(_of_option(option, _MANY) for option in _ROLLOUT.values()),
@@ -187,13 +186,17 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
     return command
 
 
-def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+def _parameter(name: str, annotation: Any, default: Any = _REQUIRED) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def _selector(verb: Verb) -> Any:
+    given = verb.default_selector
     return typer.Argument(
-        metavar="SELECTOR", help=verb.targets, show_default=False, autocompletion=bouncers_and_nodes
+        metavar="SELECTOR" if given is None else "[SELECTOR]",
+        help=verb.targets if given is None else f"{verb.targets} Default: {given}.",
+        show_default=False,
+        autocompletion=bouncers_and_nodes,
     )
 
 
@@ -229,7 +232,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
 def _default(option: Option) -> Any:
     """Return what typer takes for the default: none at all makes it required."""
     if option.default is None:
-        return inspect.Parameter.empty
+        return _REQUIRED
     return [] if option.kind == "texts" else option.default
 
 

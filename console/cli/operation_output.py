@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,15 @@ def _verdict_text(verdict: Verdict) -> str:
     from console.guard.verdict import Confirm, Deny
 
     if isinstance(verdict, Deny):
-        return f"REFUSES it: {verdict.reason} ({verdict.rule})"
+        hint = f"; {verdict.hint}" if verdict.hint else ""
+        return f"REFUSES it: {verdict.reason} ({verdict.rule}){hint}"
     if not isinstance(verdict, Confirm):
         return "lets it pass unasked"
-    wants = "Enter" if verdict.phrase is None else f"the words {verdict.phrase}"
-    return f"asks for {wants}{'; --yes answers' if verdict.yes_suffices else ''}"
+    if verdict.phrase is None:
+        return "asks for Enter; --yes answers"
+    words = shlex.quote(verdict.phrase)
+    answers = "--yes" if verdict.yes_suffices else f"--yes --confirm {words}"
+    return f"asks to type {verdict.phrase}; {answers} answers"
 
 
 class Telling:

@@ -93,15 +93,12 @@ async def _agreed_run(
     request = _request(service, wish, approval)
     how = require_approved(approval, plan, clock.wall_s()) if approval is not None else "not asked"
     verdict = service.judge(plan, request)
-    phrase: str | None = None
+    phrase = None
     if isinstance(verdict, Deny):
-        raise RefusedError(verdict.reason, where=verdict.rule)
-    if isinstance(verdict, Confirm):
-        if approval is not None:
-            phrase = verdict.phrase
-        else:
-            _show_before(plan, wish)
-            phrase, how = await answer(verdict, wish)
+        raise RefusedError(verdict.reason, where=verdict.rule, hint=verdict.hint)
+    if isinstance(verdict, Confirm) and approval is None:
+        _show_before(plan, wish)
+        phrase, how = await answer(verdict, wish)
     return service.submit(plan, service.permit(plan, verdict, phrase, request=request, answer=how))
 
 

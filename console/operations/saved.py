@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from console.errors import UsageError
-from console.guard.verdict import Verdict
+from console.guard.verdict import Confirm, Verdict
 from console.operations.observe import moved
 from console.operations.plan import Plan, TargetPlan
 from console.operations.registry import REGISTRY
@@ -69,6 +69,8 @@ def plan_document(
     """
     answer = {"kind": type(verdict).__name__.lower(), **asdict(verdict)}
     answer["tier"] = verdict.tier.name.lower()
+    if isinstance(verdict, Confirm):
+        answer["phrase"] = verdict.phrase
     return {
         "type": "plan",
         "format": FORMAT,

@@ -150,7 +150,8 @@ def test_help_is_in_groups_and_fits_80_columns(verb: Verb) -> None:
     assert heads == ["Arguments:", f"{verb.title}:", "Plan and agreement:", "Several targets:", "Output:"]
     assert max(map(len, lines)) <= 80
     positional = " ".join(option.metavar for option in verb.options if option.flag is None)
-    assert lines[0].split("[OPTIONS] ")[1].replace("...", "") == f"SELECTOR {positional}".strip()
+    selector = "SELECTOR" if verb.default_selector is None else "[SELECTOR]"
+    assert lines[0].split("[OPTIONS] ")[1].replace("...", "") == f"{selector} {positional}".strip()
     for option in verb.options:
         if option.flag is not None:
             assert any(option.flag in line for line in lines)

@@ -48,7 +48,8 @@ from console.operations.lease.protocol import (
 from console.operations.lease.store import LeaseRecord, LeaseStore, LeaseTarget, ProcessMark
 from console.operations.lease.ward import Means, Ward
 
-HELLO_LIMIT_S = 10.0
+HELLO_LIMIT_S = 600.0
+"""How long one that was started ahead of time waits for its order."""
 TICK_S = 0.25
 _LONG_TICK_S = 2.0
 _CHUNK_BYTES = 65_536
@@ -208,7 +209,7 @@ class Guardian:
             return False
         if self._alone or self._ward.handed_over:
             return True
-        # A run that was taken for dead may wake up and say what it holds: it is listened to for as long again.
+        # A run that was taken for dead may wake up and say what it holds: it is listened to for a while.
         return self._ended.is_set() and now_s - self._heard_s > 2 * self._limits.silence_s
 
     def _end(self, reason: str) -> None:

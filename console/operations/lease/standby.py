@@ -1,4 +1,4 @@
-"""The keepers of one lease, in its guardian's hand: armed together, renewed while it lives, let go at the end.
+"""The keepers of one lease, in its guardian's hand: armed together, renewed while it lives, then let go.
 
 A keeper is a second net (see `keepers`): where none can be had the lease is weaker, and says so; nothing
 fails. While the guardian lifts a target it no longer renews that target's keeper, so that this one helps

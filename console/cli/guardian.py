@@ -1,0 +1,114 @@
+"""The guardian's process: `python -m console.cli.guardian FD`, started by a run, never by a person.
+
+It makes the guardian's own ways out and hands over to `console.operations.lease.guardian`. It is no command
+of `pooldeck`, and imports as little as it can: clients of nobody wait for it, but an operator does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from console.config.schema import Inventory
+    from console.errors import NodeError
+    from console.operations.lease.ward import Means
+    from console.transport.base import CommandResult, Endpoint, Route
+
+
+def guardian_command() -> tuple[str, ...]:
+    """Return the command that starts a guardian.
+
+    `-P`: whatever folder the run was started in, no module is taken from there.
+    """
+    return (sys.executable, "-P", "-m", "console.cli.guardian")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Be a guardian; `argv` is the number of its end of the socket pair."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(
+        format=f"%(asctime)s guardian {os.getpid()} %(levelname)s %(message)s", level=logging.WARNING
+    )
+    logging.getLogger("console.operations.lease").setLevel(logging.INFO)
+    link = socket.socket(fileno=int(argv[0]))
+    # For this process alone: a password command must not hold the line open.
+    link.set_inheritable(False)
+    link.setblocking(False)
+
+    from console.audit.actor import Actor
+    from console.audit.journal import Journal
+    from console.clock import SystemClock
+    from console.config.paths import XdgPaths
+    from console.operations.lease.guardian import guard
+    from console.operations.lease.store import LeaseStore
+
+    # It may have been started ahead of its order: what will be needed is loaded before that comes.
+    from console.poolers import connect  # noqa: F401
+
+    state = XdgPaths().state
+    actor = Actor.current(os.environ)
+    journal = Journal(state / "journal.jsonl", SystemClock(), actor)
+    return asyncio.run(guard(link, _means, journal, LeaseStore(state), actor))
+
+
+@asynccontextmanager
+async def _means(inventory: Inventory) -> AsyncIterator[Means]:
+    from console.config.credentials import Credentials
+    from console.config.paths import XdgPaths
+    from console.operations.lease.store import BootClock
+    from console.operations.lease.ward import Means
+    from console.poolers.connect import PoolerConnector
+
+    clock = BootClock()
+    credentials = Credentials()
+    if any(bouncer.host is not None for bouncer in inventory.bouncers):
+        from console.transport.ssh import SshTransport
+
+        ssh = SshTransport(inventory.hosts, clock=clock, runtime_dir=XdgPaths().runtime)
+        try:
+            connector = PoolerConnector(inventory, ssh, credentials)
+            yield Means(inventory, connector, ssh, credentials, ssh.retry_now, clock)
+        finally:
+            await ssh.close()
+        return
+    direct = _Direct()
+    connector = PoolerConnector(inventory, direct, credentials)
+    yield Means(inventory, connector, direct, credentials, lambda _: None, clock)
+
+
+class _Direct:
+    """A `Transport` to what is reached without SSH: paramiko takes longer to load than all the rest."""
+
+    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:  # noqa: ARG002
+        """See `Transport.endpoint`."""
+        from console.transport.base import Endpoint, UnixAddress
+
+        address = route.address
+        host = address.directory if isinstance(address, UnixAddress) else address.host
+        return Endpoint(host, address.port)
+
+    def failure_of(self, endpoint: Endpoint) -> NodeError | None:  # noqa: ARG002
+        """See `Transport.failure_of`."""
+        return None
+
+    async def run(self, host: str, argv: Sequence[str], **_: Any) -> CommandResult:  # noqa: ARG002
+        """See `Transport.run`."""
+        from console.errors import NodeError, Phase
+
+        raise NodeError(Phase.SSH, "no SSH is needed for these bouncers", where=host)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -59,7 +59,7 @@ def detail(record: Record) -> str:
         return _remaining(record.fields)
     took_s = record.fields.get("duration_s")
     if record.kind == "outcome" and isinstance(took_s, int | float):
-        return f"{sentence} ({took_s:.1f} s)"
+        return f"{sentence} ({took_s * 1_000:.0f} ms)" if took_s < 1 else f"{sentence} ({took_s:.1f} s)"
     return sentence
 
 

@@ -249,7 +249,7 @@ class TestSummary:
             (
                 {"kind": "outcome", "outcome": "no change", "detail": "paused already", "duration_s": 0.04},
                 "no change",
-                "paused already (0.0 s)",
+                "paused already (40 ms)",
             ),
             ({"kind": "outcome", "outcome": 3}, "?", "outcome 3"),
             ({"kind": "refused", "detail": "has moved"}, "refused", "has moved"),

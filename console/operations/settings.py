@@ -142,7 +142,7 @@ def _default_pool_size(ask: Ask[Observation], value: str) -> str | None:
         return None
     if ask.dialect.has(ask.seen.version, Capability.DEFAULT_POOL_SIZE_UNLIMITED):
         return f"0 is unlimited on {ask.seen.version}: Postgres alone limits the number of connections"
-    return f"with 0 no pool of {ask.seen.version} may open a connection: every client waits"
+    return f"with 0 no pool of {ask.seen.version} opens another connection: clients wait once they are gone"
 
 
 def _max_client_conn(ask: Ask[Observation], value: str) -> str | None:
@@ -183,7 +183,8 @@ _LINTS: Mapping[str, Callable[[Ask[Observation], str], str | None]] = {
         "0: a client waits for ever when no server can be had" if _number(value) == 0 else None
     ),
     "pool_mode": _always(
-        "clients keep the mode they have until their transaction, or in session mode they, end"
+        "databases and users with a mode of their own keep it; clients that count on their session lose it "
+        "when this becomes transaction or statement"
     ),
 }
 

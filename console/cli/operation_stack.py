@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from console.cli.context import Globals, Stack
 
 if TYPE_CHECKING:
+    from console.audit.actor import Actor
     from console.operations.past import Past
     from console.operations.reach import Reach
     from console.operations.service import OperationService
@@ -34,7 +35,7 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     journal = Journal(state / "journal.jsonl", stack.clock, actor)
     return OperationService(
         stack.inventory,
-        reach_of(stack, state, LeaseLegacy(state, journal)),
+        reach_of(stack, actor, state, LeaseLegacy(state, journal)),
         journal,
         stack.clock,
         read_only=options.read_only,
@@ -42,8 +43,10 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     )
 
 
-def reach_of(stack: Stack, state: Path, past: Past) -> Reach:
+def reach_of(stack: Stack, actor: Actor, state: Path, past: Past) -> Reach:
     """Return every way out that operations use."""
+    from console.cli.guardian import guardian_command
+    from console.operations.lease.client import GuardianLeases
     from console.operations.lease.locks import BouncerLocks
     from console.operations.reach import Reach
     from console.postgres.activity import PostgresActivity, PostgresBackends
@@ -58,6 +61,7 @@ def reach_of(stack: Stack, state: Path, past: Past) -> Reach:
         nodes=PostgresNodes(connector, inventory),
         past=past,
         locks=BouncerLocks(state, inventory.fleet),
+        leases=GuardianLeases(inventory, guardian_command(), state, actor=actor),
         backends=PostgresBackends(
             PostgresActivity(connector),
             [node.name for node in inventory.postgres],

@@ -163,6 +163,10 @@ def _is_told_by_checks(details: ErrorDetails) -> bool:
 
 def _translated(details: ErrorDetails) -> Mistake:
     path: KeyPath = tuple(details["loc"])
+    hint = details.get("ctx", {}).get("hint")
+    if hint is not None:
+        # A rule of `policy_schema`, which says all there is to say.
+        return Mistake(path[:-1] if path[-1] == "[key]" else path, details["msg"], hint)
     if path and path[-1] == "[key]":
         return Mistake(path[:-1], _key_name_message(path[:-1]))
     kind = details["type"]
@@ -202,7 +206,12 @@ def _unknown_key(path: KeyPath) -> Mistake:
     near = nearest_key(key, table)
     if near is not None:
         return Mistake(path, "unknown key", f"did you mean {near}?")
-    homes = [_table_name(place) for place, model in _MODELS.items() if key in model.model_fields]
+    homes = [
+        _table_name(place)
+        for place, model in _MODELS.items()
+        # An environment's table of rules has no key that [policy] lacks.
+        if key in model.model_fields and model is not Rules
+    ]
     if homes:
         return Mistake(path, "unknown key here", f"it belongs in {' or '.join(homes)}")
     return Mistake(
@@ -221,8 +230,10 @@ def _not_one_of(path: KeyPath, value: object) -> Mistake:
 
 
 def _literal_choices(path: KeyPath) -> tuple[str, ...]:
-    model = _MODELS[_pattern(path[:-1])]
-    annotation = model.model_fields[str(path[-1])].annotation
+    table, key = path[:-1], path[-1]
+    if _pattern(table) not in _MODELS:  # A table whose keys are free, such as `tiers`.
+        table, key = table[:-1], table[-1]
+    annotation = _MODELS[_pattern(table)].model_fields[str(key)].annotation
     members = (annotation, *get_args(annotation))
     for member in members:
         choices = get_args(member) if get_origin(member) is not None else ()
@@ -247,6 +258,9 @@ _TYPE_MESSAGES: Mapping[str, str] = {
 }
 
 
+_BOUNDS: Mapping[str, str] = {"port": "must be from 1 to 65535", "max_targets": "must be at least 1"}
+
+
 def _plain_message(details: ErrorDetails, path: KeyPath) -> str:
     kind = details["type"]
     context = details.get("ctx", {})
@@ -255,7 +269,7 @@ def _plain_message(details: ErrorDetails, path: KeyPath) -> str:
     if kind in ("model_type", "dict_type") and len(path) == 2 and isinstance(path[1], int):
         return f"must be a table: [[{path[0]}]]"
     if kind in ("greater_than", "greater_than_equal", "less_than_equal"):
-        return "must be from 1 to 65535" if path[-1] == "port" else "must be above 0 and at most 3600 seconds"
+        return _BOUNDS.get(str(path[-1]), "must be above 0 and at most 3600 seconds")
     if kind == "value_error":
         return str(context.get("error", details["msg"]))
     return _TYPE_MESSAGES.get(kind, details["msg"][:1].lower() + details["msg"][1:])

@@ -1,8 +1,8 @@
 """`[policy]` of the inventory: which operations are allowed, and how much is asked before they run.
 
 Rules of `[policy]` hold everywhere; a table of the fleet's environment (`[policy.production]`) replaces what
-it sets, tiers are merged. Judging by them is `console.guard`'s. Verbs are plain words here: which ones there
-are is known above (`unknown_verbs` checks them).
+it sets, tiers are merged. Judging by them is `console.guard`'s; what a verb does is `console.operations`':
+here verbs are words only.
 """
 
 from __future__ import annotations
@@ -12,19 +12,53 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
-from console.config.windows import Window, parse_window
+from console.config.windows import EXAMPLE, Window, parse_window
+from console.model.fleet import Environment
 
-Word = Annotated[str, StringConstraints(min_length=1)]
+VERBS = (
+    *("pause", "resume", "reload", "reconnect", "disable", "enable", "kill", "kill-client", "shutdown"),
+    *("set", "cancel", "terminate", "mend"),
+)
+"""Every verb that a rule can name. A rule for a verb that does not exist would protect nothing, unnoticed."""
+
 TierName = Literal["harmless", "felt", "cut"]
-Environment = Literal["development", "staging", "production"]
 _Flag = Annotated[bool, Field(strict=True)]
 
 
+def _verb(word: str) -> str:
+    if word in VERBS:
+        return word
+    near = get_close_matches(word.lower(), VERBS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
+    raise PydanticCustomError("verb", "there is no verb {word}", {"word": repr(word), "hint": hint})
+
+
+def _verbs(value: object, listed: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, bool):
+        return VERBS if value else ()
+    if isinstance(value, (list, tuple)):
+        return listed(value)
+    raise PydanticCustomError(
+        "verbs", "must be a list of verbs, true or false", {"hint": 'as in ["pause", "kill"]'}
+    )
+
+
 def _window(text: str) -> str:
-    parse_window(text)
+    try:
+        parse_window(text)
+    except ValueError as error:
+        raise PydanticCustomError(
+            "window", "{why}", {"why": str(error), "hint": f"as in {EXAMPLE}"}
+        ) from None
     return text
+
+
+VerbName = Annotated[str, AfterValidator(_verb)]
+Verbs = Annotated[tuple[VerbName, ...], WrapValidator(_verbs)]
+"""A list, `true` for every verb, `false` for none."""
 
 
 class Rules(BaseModel):
@@ -32,7 +66,7 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    forbid: tuple[Word, ...] | None = None
+    forbid: tuple[VerbName, ...] | None = None
     """Verbs that are never run."""
     max_targets: Annotated[int, Field(strict=True, ge=1)] | None = None
     """In one run."""
@@ -40,13 +74,13 @@ class Rules(BaseModel):
     """The longest `pause --for`."""
     allow_long_pause: _Flag | None = None
     """A pause may last until clients are cut by query_wait_timeout."""
-    require_reason: _Flag | tuple[Word, ...] | None = None
-    """Verbs that want `--reason`; true: every one."""
-    two_person: _Flag | tuple[Word, ...] | None = None
-    """Verbs whose plan must have been made by another user; true: every one."""
+    require_reason: Verbs | None = None
+    """Verbs that want `--reason`."""
+    two_person: Verbs | None = None
+    """Verbs whose plan must have been made by another user."""
     windows: tuple[Annotated[str, AfterValidator(_window)], ...] | None = None
     """When operations may run; empty: always."""
-    tiers: dict[Word, TierName] = {}
+    tiers: dict[VerbName, TierName] = {}
     """How much is asked for a verb, instead of what it asks by itself."""
 
 
@@ -75,23 +109,12 @@ class Policies(Rules):
             max_targets=pick("max_targets"),
             max_pause_s=pick("max_pause_s"),
             allow_long_pause=bool(pick("allow_long_pause")),
-            require_reason=_verbs(pick("require_reason")),
-            two_person=_verbs(pick("two_person")),
+            require_reason=frozenset(pick("require_reason") or ()),
+            two_person=frozenset(pick("two_person") or ()),
             windows=tuple(parse_window(text) for text in pick("windows") or ()),
             tiers={**self.tiers, **own.tiers},
             origin=origin,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Verbs:
-    """Some verbs, or every one."""
-
-    names: frozenset[str] = frozenset()
-    every: bool = False
-
-    def __contains__(self, verb: str) -> bool:
-        return self.every or verb in self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +125,8 @@ class Effective:
     max_targets: int | None = None
     max_pause_s: float | None = None
     allow_long_pause: bool = False
-    require_reason: Verbs = Verbs()
-    two_person: Verbs = Verbs()
+    require_reason: frozenset[str] = frozenset()
+    two_person: frozenset[str] = frozenset()
     windows: tuple[Window, ...] = ()
     tiers: Mapping[str, TierName] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +134,7 @@ class Effective:
 
 
 def unknown_verbs(policies: Policies, known: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each verb of the rules that does not exist."""
+    """Yield a sentence for each verb of the rules that `known` lacks."""
     for title, table in (
         ("policy", policies),
         ("policy.development", policies.development),
@@ -119,13 +142,8 @@ def unknown_verbs(policies: Policies, known: Collection[str]) -> Iterator[str]:
         ("policy.production", policies.production),
     ):
         for key in ("forbid", "require_reason", "two_person", "tiers"):
-            value = getattr(table, key)
-            for verb in value if isinstance(value, (tuple, dict)) else ():
+            for verb in getattr(table, key) or ():
                 if verb not in known:
                     near = get_close_matches(verb, known, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(known)}"
                     yield f"{title}.{key}: there is no verb {verb}; {hint}"
-
-
-def _verbs(value: bool | tuple[str, ...] | None) -> Verbs:
-    return Verbs(every=value) if isinstance(value, bool) else Verbs(frozenset(value or ()))

@@ -1,22 +1,24 @@
 """Change windows: `Mon-Fri 22:00-05:00 Europe/Berlin`. When they are open, and when they open next. Pure.
 
 A window that ends before it begins goes over midnight and belongs to the day on which it began. Times are
-local ones of its zone: on the days when clocks change an hour is skipped, or comes twice, as on the wall.
+what a clock on the wall of its zone shows: on days when clocks change an hour is skipped, or comes twice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 EXAMPLE = "Mon-Fri 22:00-05:00 Europe/Berlin"
-_WINDOW = re.compile(r"(?P<days>\S+) (?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d) (?P<zone>\S+)")
-_MINUTE_S = 60
-_AHEAD_MINUTES = 8 * 24 * 60
+_WINDOW = re.compile(r"(?P<days>\S+) (?P<begin>[0-9]{2}:[0-9]{2})-(?P<end>[0-9]{2}:[0-9]{2}) (?P<zone>\S+)")
+_DAY_MINUTES = 24 * 60
+_AHEAD_DAYS = 16
+"""A weekly window that a change of clocks skips opens in the week after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Window:
     """Of the day, 0 to 1439."""
     end_minute: int
     """Of the day, 1 to 1440; not after `begin_minute`: of the next day."""
-    zone: ZoneInfo
+    zone: tzinfo
+    zone_name: str
 
     def is_open(self, wall_s: float) -> bool:
         """Say whether it is open at a second since the epoch."""
@@ -42,43 +45,74 @@ class Window:
         begun_today = today in self.days and minute >= self.begin_minute
         return begun_today or (yesterday in self.days and minute < self.end_minute)
 
+    def opens_at(self, wall_s: float) -> float | None:
+        """Return when it opens next after `wall_s`, in seconds since the epoch; None: not in 16 days."""
+        today = datetime.fromtimestamp(wall_s, self.zone).date()
+        for ahead in range(_AHEAD_DAYS + 1):
+            for at_s in self._candidates(today + timedelta(days=ahead)):
+                if at_s > wall_s and self.is_open(at_s) and not self.is_open(at_s - 60):
+                    return at_s
+        return None
+
+    def _candidates(self, day: date) -> Iterator[float]:
+        """Yield the moments of a local day at which it may open, in order."""
+        begin_s, end_s = self._epoch_s(day, 0), self._epoch_s(day + timedelta(days=1), 0)
+        if end_s - begin_s == _DAY_MINUTES * 60:
+            yield from sorted({begin_s, self._epoch_s(day, self.begin_minute)})
+        else:
+            # Clocks change on this day: its begin may be skipped or come twice, and it may open after a gap.
+            yield from (begin_s + 60 * minute for minute in range(int(end_s - begin_s) // 60))
+
+    def _epoch_s(self, day: date, minute: int) -> float:
+        return datetime.combine(day, time(minute // 60, minute % 60), self.zone).timestamp()
+
 
 def parse_window(text: str) -> Window:
     """Read a window.
 
     Raises:
-        ValueError: what is wrong with it, with an example.
+        ValueError: what is wrong with it. `EXAMPLE` is one that is right.
     """
     found = _WINDOW.fullmatch(" ".join(text.split()))
     if found is None:
-        raise ValueError(f"a change window is written as {EXAMPLE}")
-    begin, end = _minute(found["begin"], last=1439), _minute(found["end"], last=1440)
+        raise ValueError("a change window is days, begin-end and a time zone")
+    begin, end = _minute(found["begin"], last=_DAY_MINUTES - 1), _minute(found["end"], last=_DAY_MINUTES)
     if begin == end:
         raise ValueError(f"the window {found['begin']}-{found['end']} is empty; all day is 00:00-24:00")
-    try:
-        zone = ZoneInfo(found["zone"])
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"this machine knows no time zone {found['zone']}; UTC always works") from None
     # An end of 00:00 is midnight: 24:00 of the day on which it began.
-    return Window(text, _days(found["days"]), begin, end or 1440, zone)
+    return Window(text, _days(found["days"]), begin, end or _DAY_MINUTES, _zone(found["zone"]), found["zone"])
 
 
 def next_opening(windows: Iterable[Window], wall_s: float) -> tuple[Window, float] | None:
-    """Return the window that opens next after `wall_s`, and when; None when none does within eight days."""
-    every = tuple(windows)
-    first = (int(wall_s) // _MINUTE_S + 1) * _MINUTE_S
-    for at_s in range(first, first + _AHEAD_MINUTES * _MINUTE_S, _MINUTE_S):
-        for window in every:
-            if window.is_open(at_s):
-                return window, float(at_s)
-    return None
+    """Return the window that opens next after `wall_s`, and when; None when none does within 16 days."""
+    openings = [(at_s, window) for window in windows if (at_s := window.opens_at(wall_s)) is not None]
+    if not openings:
+        return None
+    at_s, window = min(openings, key=lambda opening: opening[0])
+    return window, at_s
 
 
 def opening_words(window: Window, at_s: float) -> str:
     """Say when a window opens, in its own zone and in UTC."""
     local = datetime.fromtimestamp(at_s, window.zone)
     utc = datetime.fromtimestamp(at_s, UTC)
-    return f"{local:%a %Y-%m-%d %H:%M} {window.zone.key} ({utc:%a %H:%M} UTC)"
+    # Not %a: that is in the language of the locale.
+    local_text = f"{DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M} {window.zone_name}"
+    return local_text if window.zone is UTC else f"{local_text} ({DAYS[utc.weekday()]} {utc:%H:%M} UTC)"
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # Also where the machine has no time zones (Debian's package tzdata).
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        known = {zone.lower(): zone for zone in available_timezones()}
+    if not known:
+        raise ValueError(f"this machine has no time zones, so {name} is not known; install tzdata or use UTC")
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+    hint = f"did you mean {known[near[0]]}?" if near else "zones are named as Europe/Berlin, and UTC"
+    raise ValueError(f"this machine knows no time zone {name}; {hint}")
 
 
 def _minute(text: str, *, last: int) -> int:

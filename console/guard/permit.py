@@ -66,14 +66,14 @@ class PermitOffice:
         Raises:
             RefusedError: denied, answered wrongly, or the verdict shown is no longer the verdict.
         """
-        now = self._policy.judge(subject, request)
+        now = self._policy.judge(subject, self._present(request))
         if isinstance(now, Deny):
             raise RefusedError(now.reason, where=now.rule, hint=now.hint)
         if now != verdict:
             raise RefusedError(
                 "the verdict is no longer the one that was shown", where="guard.verdict", hint="plan it anew"
             )
-        if isinstance(now, Confirm) and request.plan_maker is None and not now.accepts(phrase):
+        if isinstance(now, Confirm) and not request.plan_maker and not now.accepts(phrase):
             raise RefusedError(
                 f"what confirms this is {now.phrase}" + (f", not {phrase}" if phrase else "; none was given"),
                 where="guard.confirm",
@@ -104,9 +104,13 @@ class PermitOffice:
             )
         if known.plan_hash != subject.hash:
             raise RefusedError("the permit is for another plan", where="guard.permit")
-        now = self._policy.judge(subject, replace(known.request, wall_s=self._clock.wall_s()))
+        now = self._policy.judge(subject, self._present(known.request))
         if isinstance(now, Deny):
             raise RefusedError(now.reason, where=now.rule, hint=now.hint)
+
+    def _present(self, request: Request) -> Request:
+        """A driver's request may be as old as the question it answers: a window may have closed meanwhile."""
+        return replace(request, wall_s=self._clock.wall_s())
 
     def _forget_expired(self) -> None:
         now = self._clock.monotonic_s()

@@ -34,7 +34,12 @@ class Subject(Protocol):
 
     @property
     def tier(self) -> Tier:
-        """How far it reaches on one target."""
+        """How far it reaches on one target; not below `verb_tier`."""
+        ...
+
+    @property
+    def verb_tier(self) -> Tier:
+        """How far its verb reaches by itself; `tier` is above it when the plan found more."""
         ...
 
     @property
@@ -94,7 +99,12 @@ class Policy:
         if self.read_only:
             return Deny(tier, "this session is read-only", "policy.read_only")
         if subject.op in self.rules.forbid:
-            return Deny(tier, f"{self._key('forbid')} names {subject.op}", "policy.forbid")
+            return Deny(
+                tier,
+                f"{self._key('forbid')} names {subject.op}: it is never run in this fleet",
+                "policy.forbid",
+                "only a change of the inventory allows it",
+            )
         if subject.blocked is not None:
             return Deny(tier, subject.blocked, "plan.blocked")
         if not subject.changes:
@@ -117,6 +127,9 @@ class Policy:
         """Return the tier: the verb's or the policy's, one or two steps up on several targets."""
         own = self.rules.tiers.get(subject.op)
         tier = subject.tier if own is None else _TIERS[own]
+        if subject.tier > subject.verb_tier:
+            # What was found on the targets is not lowered, e.g. a RELOAD that would cut clients.
+            tier = max(tier, subject.tier)
         if subject.target_count < 2 or tier is Tier.READ or subject.rescues:
             return tier
         return Tier.FELT if tier is Tier.HARMLESS else Tier.CUT
@@ -125,11 +138,15 @@ class Policy:
         rules = self.rules
         if rules.max_targets is not None and subject.target_count > rules.max_targets:
             reason = f"{subject.target_count} targets, and {self._key('max_targets')} is {rules.max_targets}"
-            return Deny(tier, reason, "policy.max_targets", "name fewer")
+            return Deny(tier, reason, "policy.max_targets", "name fewer, and run the rest after them")
         if rules.windows and not any(window.is_open(request.wall_s) for window in rules.windows):
             listed = ", ".join(window.text for window in rules.windows)
             opening = next_opening(rules.windows, request.wall_s)
-            when = f"the next one opens {opening_words(*opening)}" if opening else "none opens this week"
+            when = (
+                f"the next one opens {opening_words(*opening)}"
+                if opening
+                else "none opens in the next 16 days"
+            )
             return Deny(
                 tier,
                 f"outside the change windows of {self._key('windows')} ({listed})",
@@ -139,14 +156,18 @@ class Policy:
         if subject.op in rules.require_reason and not (request.reason or "").strip():
             reason = f"{self._key('require_reason')} wants a reason for {subject.op}"
             return Deny(tier, reason, "policy.reason", "give one with --reason TEXT; it is kept in the audit")
-        if subject.op in rules.two_person and request.plan_maker in (None, request.user):
-            who = "nobody else" if request.plan_maker is None else f"{request.user}, who asks now,"
+        if subject.op in rules.two_person and request.plan_maker in (None, "", request.user):
+            who = (
+                f"{request.user}, who asks now, made this plan"
+                if request.plan_maker
+                else "nobody planned this before"
+            )
             return Deny(
                 tier,
                 f"{self._key('two_person')} wants {subject.op} to be planned by one user and approved by "
-                f"another; {who} made this plan",
+                f"another; {who}",
                 "policy.two_person",
-                "make it with --plan --save FILE and let another user run it with --approve FILE",
+                "make the plan with --plan --save FILE, and let another user run it with --approve FILE",
             )
         return None
 

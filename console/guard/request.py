@@ -12,8 +12,8 @@ class Request:
     user: str
     """The person: the sudo caller if there is one."""
     wall_s: float
-    """Now, for change windows."""
+    """Now, in seconds since the epoch, for change windows; the permit office goes by its own clock."""
     reason: str | None = None
     """Why, in the person's words (`--reason`)."""
     plan_maker: str | None = None
-    """Who made the plan that is approved with `--approve`; None: no approval."""
+    """Who made the plan that is approved with `--approve`; None or empty: no approval."""

@@ -5,12 +5,14 @@ A verdict opens nothing by itself: `console.guard.permit` judges again before it
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-COUNT_TOLERANCE = 0.1
+COUNT_TENTH = 10
 COUNT_SLACK = 3
 """A typed number of clients is right within a tenth, at least this many: a live fleet's number moves."""
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 class Tier(IntEnum):
@@ -55,15 +57,18 @@ class Confirm:
         return self.name if self.name is None or self.count is None else f"{self.name} {self.count}"
 
     def accepts(self, typed: str | None) -> bool:
-        """Say whether what was typed is the phrase; its number may be a little off."""
+        """Say whether what was typed is the phrase; its number may be a little off.
+
+        Where nothing is to be typed, anything agrees: whether Enter was pressed is the driver's to see.
+        """
         if self.name is None:
             return True
         if typed is None or self.count is None:
             return typed == self.name
-        name, _, number = typed.strip().rpartition(" ")
-        if name != self.name or not number.isascii() or not number.isdigit():
+        name, _, number = typed.rpartition(" ")
+        if name != self.name or not _COUNT.fullmatch(number):
             return False
-        return abs(int(number) - self.count) <= max(COUNT_SLACK, self.count * COUNT_TOLERANCE)
+        return abs(int(number) - self.count) <= max(COUNT_SLACK, self.count // COUNT_TENTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,11 @@ class Plan:
         return max((item.tier for item in self.targets), default=self.spec.tier)
 
     @property
+    def verb_tier(self) -> Tier:
+        """How far its verb reaches by itself."""
+        return self.spec.tier
+
+    @property
     def phrase(self) -> str:
         """What it acts on, short enough to type: the target as a selector writes it, or the fleet's name."""
         return self.name

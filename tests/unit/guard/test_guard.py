@@ -23,6 +23,8 @@ CONSOLE = Path(__file__).parents[3] / "console"
 @dataclass(frozen=True)
 class Subject:
     tier: Tier = Tier.FELT
+    own_tier: Tier | None = None
+    """None: the plan found nothing that reaches further than its verb."""
     changes: bool = True
     blocked: str | None = None
     hash: str = "h1"
@@ -32,6 +34,10 @@ class Subject:
     target_count: int = 1
     rescues: bool = False
     clients: int = 3
+
+    @property
+    def verb_tier(self) -> Tier:
+        return self.tier if self.own_tier is None else self.own_tier
 
 
 ASKS = Request("alice", 1_790_000_000.0)

@@ -18,7 +18,14 @@ from console.operations.mend import (
 )
 from console.operations.observe import Observation
 from console.operations.pause import PauseParameters, pause_standing, pause_statements
-from console.operations.reload import carry_out_reload, reload_standing, reload_statements
+from console.operations.reload import carry_out_reload
+from console.operations.reload_files import look_at_files
+from console.operations.reload_plan import (
+    ReloadParameters,
+    reload_rescue,
+    reload_standing,
+    reload_statements,
+)
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
@@ -74,16 +81,20 @@ _RESUME: OpSpec[Observation] = OpSpec(
 _RELOAD: OpSpec[Observation] = OpSpec(
     verb=verbs.RELOAD,
     tier=Tier.HARMLESS,
-    parameters=Parameters,
+    parameters=ReloadParameters,
     scopes=_POOLERS,
     effects=dict.fromkeys(_MODES, "clients stay connected, unless their database left the file"),
     stand=reload_standing,
     statements=reload_statements,
-    rescue=None,
+    rescue=reload_rescue,
     carry_out=carry_out_reload,
-    verified_by="settings and databases are read before and after; settings must not fall to defaults",
+    verified_by=(
+        "settings, databases and peers read as the checked files say, none fell to its default, and a new "
+        "login to the console is let in"
+    ),
     undo=None,
     no_undo_reason="the file it read is the new truth; put the old file back and reload again",
+    look=look_at_files,
 )
 
 _RECONNECT: OpSpec[Observation] = OpSpec(

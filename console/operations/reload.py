@@ -1,232 +1,290 @@
-"""RELOAD: read the configuration again, and tell what that did.
+"""RELOAD: read the configuration again, make sure that it did what its files say, and mend it when not.
 
 Up to 1.24 the pooler answers success whatever happens, and a file that cannot be read whole leaves every
-reloadable setting after the mistake at its compiled default (trap T5). So settings and databases are read
-before and after, over sessions opened before: a failed reload empties `admin_users`, and no new
-login would be let in.
-
-What cannot be seen here: the file. A mistake below its last setting is found only by 1.25 and later.
+reloadable setting after the mistake at its compiled default (trap T5). So the files are judged beforehand
+(`reload_files`, `reload_plan`), hashed once more just before the statement, and compared with what runs
+afterwards, over a session opened before: a failed reload empties `admin_users`, and no new login would be let
+in. After a good one its files are kept as copies; after one that fell to the defaults, locks the console's
+admins out or reports failure, the copies of the last good one are put back and reloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from console.errors import AdminError, NodeError
-from console.model.rows import Database, Setting
-from console.model.version import Version
-from console.operations.control import Stopped, insist
-from console.operations.observe import SECRET_SETTINGS, Observation, definition, observe
-from console.operations.outcome import Outcome, TargetReceipt
+from console.config.pgbouncer_expect import Expected
+from console.errors import AdminError, NodeError, Phase
+from console.operations.observe import Observation, observe
+from console.operations.outcome import EventKind, Outcome, TargetReceipt
+from console.operations.reload_changes import Changes, changes_between
+from console.operations.reload_check import mismatches, read_peers
+from console.operations.reload_copies import PutBack, changed_files, keep_good, put_back
+from console.operations.reload_files import BROKEN, GOOD, ConfigLook
+from console.operations.sending import Answer, ask, on_writer
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Ask, Standing, state_words
+from console.operations.spec import state_words
 from console.operations.step import Step, plural, why
+from console.poolers.base import Capability
 
-FALLEN_AT_LEAST = 3
-"""So many settings back at their defaults at once are taken for an unreadable file."""
-TELLTALE_SETTINGS = frozenset({"admin_users", "auth_file"})
-"""One of these back at its default is enough: it locks people out."""
-_RECYCLES_FROM = Version(1, 16)
-_RECYCLES_UNTIL = Version(1, 24)
-_REPORTS_FAILURE = Version(1, 25)
-
-
-def reload_statements(ask: Ask[Observation]) -> tuple[str, ...]:
-    """Return what RELOAD sends."""
-    return (ask.dialect.reload(),)
-
-
-def reload_standing(ask: Ask[Observation]) -> Standing:
-    """Return how a target stands before a RELOAD."""
-    target, observation = ask.target, ask.seen
-    warnings = [
-        "every SET made since the last reload is undone, and clients of databases that left the file "
-        "are cut: the file is not read beforehand, so neither can be listed here"
-    ]
-    if observation.version < _REPORTS_FAILURE:
-        warnings.append(
-            f"{observation.version} answers success even when the file is broken: settings are compared "
-            "before and after, but a mistake below the last setting cannot be told from success"
-        )
-    tls = observation.config.get("server_tls_sslmode")
-    mode = tls.value if tls is not None else None
-    if _RECYCLES_FROM <= observation.version < _RECYCLES_UNTIL and mode not in (None, "", "disable"):
-        warnings.append(
-            f"{observation.version} with server_tls_sslmode = {mode} opens every server connection anew at "
-            f"each reload: {plural(sum(pool.servers for pool in observation.pools), 'server connection')} now"
-        )
-    return Standing(state_words(target, observation), warnings=tuple(warnings))
+_FAILED_RELOAD = "F0000"
+"""SQLSTATE of a RELOAD that 1.25 and later know to have failed."""
+_NAMES_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What differs between two readings of a pooler."""
+class _Reading:
+    """A pooler after a RELOAD, against what its files say."""
 
-    lines: tuple[str, ...]
-    """For people, e.g. `default_pool_size: 20 → 30`."""
-    fallen: tuple[str, ...]
-    """Settings that had a value of their own and are at their compiled default now."""
+    after: Observation
+    changes: Changes
+    """Since before the run."""
+    mismatches: tuple[str, ...]
+    locked_out: str | None
+    """Why a new login to the console is refused; None: it is let in, or that could not be tried."""
+    notes: tuple[str, ...] = ()
 
     @property
-    def fell_to_defaults(self) -> bool:
-        """Whether this looks like a file that could not be read whole."""
-        return len(self.fallen) >= FALLEN_AT_LEAST or not TELLTALE_SETTINGS.isdisjoint(self.fallen)
+    def must_be_mended(self) -> bool:
+        """Whether the pooler is worse off than before."""
+        return self.changes.fell_to_defaults or self.locked_out is not None
 
-
-def changes_between(before: Observation, after: Observation) -> Changes:
-    """Compare settings and databases."""
-    fallen = []
-    lines = []
-    for key in sorted(before.config.keys() | after.config.keys()):
-        old, new = before.config.get(key), after.config.get(key)
-        if _value(old) == _value(new):
-            continue
-        lines.append(_line(key, old, new))
-        if _is_default(new):
-            fallen.append(key)
-    lines += _database_lines(_by_name(before.databases), _by_name(after.databases))
-    return Changes(tuple(lines), tuple(fallen))
-
-
-def _line(key: str, old: Setting | None, new: Setting | None) -> str:
-    if key in SECRET_SETTINGS:
-        return f"{key}: changed (not shown)"
-    note = " (its default)" if _is_default(new) else ""
-    return f"{key}: {_shown(old)} → {_shown(new)}{note}"
-
-
-def _is_default(setting: Setting | None) -> bool:
-    return setting is not None and (setting.value or "") == (setting.default or "")
-
-
-def _database_lines(before: Mapping[str, Database], after: Mapping[str, Database]) -> list[str]:
-    lines = [f"database {name}: removed" for name in sorted(before.keys() - after.keys())]
-    lines += [
-        f"database {name}: added, {definition(after[name])}" for name in sorted(after.keys() - before.keys())
-    ]
-    for name in sorted(before.keys() & after.keys()):
-        old, new = definition(before[name]), definition(after[name])
-        if old != new:
-            lines.append(f"database {name}: {old} → {new}")
-    return lines
-
-
-def _by_name(databases: tuple[Database, ...]) -> dict[str, Database]:
-    return {database.name: database for database in databases}
-
-
-def _value(setting: Setting | None) -> str | None:
-    return None if setting is None else setting.value
-
-
-def _shown(setting: Setting | None) -> str:
-    return "absent" if setting is None else setting.value or "empty"
+    def problem(self) -> str | None:
+        """What is wrong, as a clause; None: all is as the files say."""
+        fallen = self.changes.fallen
+        if self.changes.fell_to_defaults:
+            names = ", ".join(fallen[:_NAMES_SHOWN]) + (", …" if len(fallen) > _NAMES_SHOWN else "")
+            return (
+                f"{plural(len(fallen), 'setting')} fell back to the compiled default ({names}): "
+                "the file could not be read whole"
+            )
+        if self.locked_out is not None:
+            return f"a new login to its console is refused: {self.locked_out}"
+        if self.mismatches:
+            count = plural(len(self.mismatches), "thing")
+            return f"{count} differ from what the files say: {'; '.join(self.mismatches[:_NAMES_SHOWN])}"
+        return None
 
 
 async def carry_out_reload(step: Step) -> TargetReceipt:
     """Reload the target of `step`."""
-    session = await step.connector.writer(step.target.bouncer)
-    try:
-        await step.check_process(session)
-        if step.control.stopped:
-            raise Stopped
-        # Once sent it is brought to its end: only the reading afterwards tells what it did.
-        return await insist(lambda: _reload(step, session))
-    finally:
-        await close_quietly(session)
+    look: ConfigLook = step.ask.found
+
+    async def acting(session: WriteSession) -> TargetReceipt:
+        changed = await changed_files(look)
+        if changed:
+            return _refused(step, changed)
+        return await _reload(step, session, look)
+
+    return await on_writer(step, acting)
 
 
-async def _reload(step: Step, session: WriteSession) -> TargetReceipt:
-    refused: AdminError | None = None
-    lost: NodeError | None = None
-    tag = ""
+def _refused(step: Step, changed: tuple[str, ...]) -> TargetReceipt:
+    return step.receipt(
+        Outcome.SKIPPED,
+        f"changed since it was checked, so nothing was sent: {', '.join(changed)}",
+        step.present,
+        refused_by="guard.observed",
+        next_steps=(f"{step.target.command('reload')} --plan",),
+    )
+
+
+async def _reload(step: Step, session: WriteSession, look: ConfigLook) -> TargetReceipt:
+    answer = await ask(step, session, step.statements[0])
+    expected = look.judged.expected if look.judged is not None else None
     try:
-        tag = await step.send(session, step.statements[0], step.parameters.timeout_s)
-    except AdminError as error:
-        refused = error
-    except NodeError as error:
-        lost = error
-    try:
-        after = await _read_back(step, session, lost=lost is not None)
+        reading = await _read(step, session, look, expected, lost=answer.lost is not None)
     except (NodeError, AdminError) as error:
         return step.receipt(
-            Outcome.UNKNOWN if refused is None else Outcome.FAILED,
-            f"{_told(refused, lost, tag)}; reading back failed: {why(error)}",
+            Outcome.UNKNOWN if answer.refused is None else Outcome.FAILED,
+            f"{answer.words}; reading back failed: {why(error)}",
             None,
-            next_steps=(f"pooldeck status {step.target.bouncer}", *_mend(step, locked_out=False)),
+            next_steps=(f"pooldeck status {step.target.bouncer}", *_by_hand(step, look, locked_out=False)),
         )
-    return _judge(step, after, tag, refused, lost)
+    for note in reading.notes:
+        step.warn(note)
+    failed = answer.refused is not None and answer.refused.sqlstate == _FAILED_RELOAD
+    if failed or reading.must_be_mended:
+        return await _mend(step, session, look, answer, reading)
+    return await _settle(step, look, answer, reading, judged=expected is not None)
 
 
-async def _read_back(step: Step, session: WriteSession, *, lost: bool) -> Observation:
-    async def read(over: WriteSession) -> Observation:
-        return await observe(
-            over, step.dialect, step.target.bouncer, timeout_s=step.query_timeout_s, prober=over
-        )
+async def _read(
+    step: Step, session: WriteSession, look: ConfigLook, expected: Expected | None, *, lost: bool
+) -> _Reading:
+    """Read the pooler back.
 
-    if not lost:
-        return await read(session)
-    fresh = await step.connector.writer(step.target.bouncer)
+    Raises:
+        NodeError, AdminError: it could not be read.
+    """
+    fresh = await step.connector.writer(step.target.bouncer) if lost else None
+    over = fresh or session
     try:
-        return await read(fresh)
+        limit_s = step.query_timeout_s
+        after = await observe(over, step.dialect, step.target.bouncer, timeout_s=limit_s, prober=over)
+        peers = None
+        if look is not None and look.peers is not None and step.dialect.has(after.version, Capability.PEERS):
+            peers = read_peers(await over.show("PEERS", timeout_s=limit_s))
     finally:
         await close_quietly(fresh)
+    locked_out, notes = await _try_login(step)
+    return _Reading(
+        after,
+        changes_between(step.before, after, expected),
+        mismatches(expected, step.before, after, peers) if expected is not None else (),
+        locked_out,
+        notes,
+    )
 
 
-def _judge(
-    step: Step, after: Observation, tag: str, refused: AdminError | None, lost: NodeError | None
+async def _try_login(step: Step) -> tuple[str | None, tuple[str, ...]]:
+    """Log in to the console anew: a reload may have locked its admins out."""
+    try:
+        session = await step.connector.writer(step.target.bouncer)
+    except NodeError as error:
+        if error.phase is Phase.AUTH:
+            return error.message, ()
+        return None, (f"whether a new login is let in could not be tried: {why(error)}",)
+    await close_quietly(session)
+    return None, ()
+
+
+# -- all went well, or nearly -----------------------------------------------------------------------
+
+
+async def _settle(
+    step: Step, look: ConfigLook, answer: Answer, reading: _Reading, *, judged: bool
 ) -> TargetReceipt:
-    changes = changes_between(step.before, after)
-    words = state_words(step.target, after)
-    if refused is not None or changes.fell_to_defaults:
-        detail = _told(refused, lost, tag)
-        if changes.fell_to_defaults:
-            detail += (
-                f", but {plural(len(changes.fallen), 'setting')} fell back to the compiled default "
-                f"({', '.join(changes.fallen[:6])}{', …' if len(changes.fallen) > 6 else ''}): "
-                "the file could not be read whole"
-            )
+    lines = reading.changes.lines
+    words = state_words(step.target, reading.after)
+    problem = reading.problem()
+    if answer.refused is not None or problem is not None:
+        detail = answer.words if problem is None else f"{answer.words}, but {problem}"
         return step.receipt(
             Outcome.FAILED,
             detail,
             words,
-            differences=changes.lines,
-            next_steps=_mend(step, locked_out="admin_users" in changes.fallen),
+            differences=lines,
+            next_steps=_by_hand(step, look, locked_out=False),
         )
-    if lost is not None and not changes.lines:
+    if answer.lost is not None and not lines:
         return step.receipt(
             Outcome.UNKNOWN,
-            f"{why(lost)}; nothing differs from before, so whether the file was read again is not known",
+            f"{why(answer.lost)}; nothing differs from before, so whether it was reloaded is not known",
             words,
             next_steps=(step.target.command("reload"),),
         )
+    verified = ["settings and databases read before and after", "settings did not fall to defaults"]
+    if judged:
+        verified.append("settings, databases and peers are as the files say")
+    if not reading.notes:
+        verified.append("a new login to the console is let in")
+    if judged:
+        verified += await _keep(step, look)
     return step.receipt(
         Outcome.OK,
-        f"{_told(refused, lost, tag)}; {plural(len(changes.lines), 'difference')} in settings and databases",
+        f"{answer.words}; {plural(len(lines), 'difference')} in settings and databases",
         words,
-        verified=("settings and databases read before and after", "settings did not fall to defaults"),
-        differences=changes.lines,
+        verified=tuple(verified),
+        differences=lines,
     )
 
 
-def _told(refused: AdminError | None, lost: NodeError | None, tag: str) -> str:
-    if refused is not None:
-        return f"RELOAD was refused: {refused.message}"
-    return why(lost) if lost is not None else f"answered {tag}"
+async def _keep(step: Step, look: ConfigLook) -> list[str]:
+    kept = await keep_good(look)
+    for path, reason in (kept.failed or {}).items():
+        step.warn(f"no copy of {path} was kept: {reason}")
+    return [f"copies kept as NAME{GOOD}: {', '.join(kept.paths)}"] if kept.paths else []
 
 
-def _mend(step: Step, *, locked_out: bool) -> tuple[str, ...]:
+# -- it went wrong ----------------------------------------------------------------------------------
+
+
+async def _mend(
+    step: Step, session: WriteSession, look: ConfigLook, answer: Answer, reading: _Reading
+) -> TargetReceipt:
+    """Put the last good files back and reload them."""
+    problem = reading.problem()
+    detail = answer.words if problem is None else f"{answer.words}, but {problem}"
+    locked_out = reading.locked_out is not None or "admin_users" in reading.changes.fallen
+    result = await _put_back(step, look)
+    if result.failed is not None or answer.lost is not None:
+        return step.receipt(
+            Outcome.FAILED,
+            f"{detail}; {_put_back_words(result)}",
+            state_words(step.target, reading.after),
+            differences=reading.changes.lines,
+            next_steps=_by_hand(step, look, locked_out=locked_out, put_back=result.failed is None),
+        )
+    return await _reload_good(step, session, look, detail, result)
+
+
+async def _put_back(step: Step, look: ConfigLook) -> PutBack:
+    if look.good.why_not is None:
+        step.tell(EventKind.UNDOING, "putting the files of the last good RELOAD back")
+    result = await put_back(look)
+    if result.paths:
+        step.tell(EventKind.NOTE, f"put back: {', '.join(result.paths)}")
+    return result
+
+
+async def _reload_good(
+    step: Step, session: WriteSession, look: ConfigLook, detail: str, result: PutBack
+) -> TargetReceipt:
+    good = look.good.lint
+    answer = await ask(step, session, step.statements[0])
+    broken = tuple(f"mend {path}{BROKEN}, put it in place of {path}" for path in result.paths)
+    try:
+        reading = await _read(
+            step, session, look, good.expected if good is not None else None, lost=answer.lost is not None
+        )
+    except (NodeError, AdminError) as error:
+        return step.receipt(
+            Outcome.FAILED,
+            f"{detail}; {_put_back_words(result)}, {answer.words}; reading back failed: {why(error)}",
+            None,
+            next_steps=(f"pooldeck status {step.target.bouncer}", *broken),
+        )
+    words = state_words(step.target, reading.after)
+    problem = reading.problem() or (answer.words if answer.refused is not None else None)
+    if problem is not None:
+        return step.receipt(
+            Outcome.FAILED,
+            f"{detail}; {_put_back_words(result)}, and reloaded: {problem}",
+            words,
+            differences=reading.changes.lines,
+            next_steps=_by_hand(step, look, locked_out=reading.locked_out is not None, put_back=True),
+        )
+    return step.receipt(
+        Outcome.FAILED,
+        f"{detail}; {_put_back_words(result)} and reloaded: it runs as they say",
+        words,
+        verified=("the last good files: settings, databases and peers are as they say",),
+        differences=reading.changes.lines,
+        next_steps=(*broken, step.target.command("reload")),
+    )
+
+
+def _put_back_words(result: PutBack) -> str:
+    names = ", ".join(result.paths)
+    if result.failed is None:
+        return f"the files of the last good RELOAD were put back ({names})"
+    partly = f" beyond {names}" if names else ""
+    return f"nothing could be put back{partly}: {result.failed}"
+
+
+def _by_hand(step: Step, look: ConfigLook, *, locked_out: bool, put_back: bool = False) -> tuple[str, ...]:
+    """Return what a person has to do on the pooler's host."""
     conffile = step.before.config.get("conffile")
     name = conffile.value if conffile is not None and conffile.value else "the configuration file"
     logfile = step.before.config.get("logfile")
     log = logfile.value if logfile is not None and logfile.value else "its log"
-    steps = [f"read {log} on its host: it names the line", f"mend {name} on its host"]
+    steps = [] if put_back else [f"read {log} on its host: it names the line", f"mend {name} on its host"]
+    if not put_back and look.texts is not None and look.texts.root in look.good.files:
+        steps[-1] += f"; {look.texts.root}{GOOD} is the last good one"
     if locked_out:
         steps.append(
-            "admin_users is empty now, so nobody can log in to its console: "
-            "send the process SIGHUP on its host (kill -HUP PID, or systemctl reload), "
-            "which reads the file again"
+            "nobody can log in to its console now: send the process SIGHUP on its host "
+            "(kill -HUP PID, or systemctl reload), which reads the files again"
         )
     else:
         steps.append(step.target.command("reload"))

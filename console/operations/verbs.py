@@ -96,12 +96,25 @@ RELOAD = Verb(
     title="Reload",
     summary="Make a bouncer read its configuration again.",
     help=(
-        "Settings and databases are read before and after, over sessions opened before. The differences are "
-        "reported, and a reload that made the pooler fall back to its compiled defaults (what an unreadable "
-        "file does) is reported as failed, also by versions that answer success."
+        "Its files are read over SSH and checked first: ini, %include, auth_file, HBA and TLS files. Files "
+        "with an error are refused: one wrong line makes the pooler fall back to its compiled defaults, and "
+        "up to 1.24 it answers success all the same. The plan shows what would change, which SET values "
+        "would be undone and whose clients would be cut.\n\n"
+        "Afterwards settings, databases and peers are compared with what the files say. After a good reload "
+        "a copy of each file is kept beside it on its host; after a bad one the copies are put back and "
+        "reloaded."
     ),
     timeout_help="Seconds for the pooler's answer.",
     targets="Bouncers, @label=value, all.",
+    options=(
+        Option(
+            "unchecked",
+            "--unchecked",
+            "",
+            "Also when not every file could be read and checked beforehand.",
+            "switch",
+        ),
+    ),
 )
 _ALLOW_LAST = Option(
     "allow_last", "--allow-last", "", "Also the last healthy member of a peer group.", "switch"

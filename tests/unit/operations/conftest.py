@@ -34,6 +34,7 @@ class Bench:
         admin_user: str | None = "admin",
     ) -> None:
         self.pooler = pooler
+        self.ini = pooler.lives_in(journal.parent)
         self.journal_path = journal
         names = ("edge", "edge-2")
         self.inventory = Inventory(

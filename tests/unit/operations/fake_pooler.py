@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from console.errors import AdminError, LostConnection, NodeError, Phase
 from console.model.table import ResultTable
@@ -60,6 +61,17 @@ class FakePooler:
     pause_lag: asyncio.Event | None = None
     """When given: a PAUSE takes effect only once it is set."""
 
+    def lives_in(self, folder: Path) -> Path:
+        """Write the ini that gives what it runs with, and return its path."""
+        path = folder / "pgbouncer.ini"
+        self.config["conffile"] = (str(path), self.config["conffile"][1])
+        settings = "".join(f"{key} = {value}\n" for key, (value, _) in self.config.items())
+        like = "host=db pool_size=0 min_pool_size=0 reserve_pool=0"
+        path.write_text(
+            f"[databases]\napp = {like} pool_mode={self.mode}\n* = {like}\n[pgbouncer]\n{settings}"
+        )
+        return path
+
     async def reader(self, name: str, *, as_admin: bool = False) -> FakeSession:  # noqa: ARG002
         self.opened += 1
         return FakeSession(self)
@@ -81,6 +93,7 @@ class FakePooler:
             "CONFIG": self._config,
             "LISTS": lambda: (["list", "items"], [["login_clients", "0"]]),
             "CLIENTS": lambda: ([], []),
+            "PEERS": lambda: (["peer_id", "host", "port", "pool_size"], []),
         }
         names, cells = rows[what]()
         return ResultTable(tuple(names), tuple(tuple(row) for row in cells))

@@ -33,6 +33,9 @@ class Fleet:
 
     def __init__(self, folder: Path) -> None:
         self.poolers = {name: FakePooler() for name in NAMES}
+        for name, pooler in self.poolers.items():
+            (folder / name).mkdir()
+            pooler.lives_in(folder / name)
         self.unreachable: set[str] = set()
         self.probes_fail: dict[str, str] = {}
         self.leases = FakeLeases()

@@ -10,7 +10,7 @@ import pytest
 from console.guard.verdict import Allow, Confirm, Deny
 from console.operations.observe import facts_of, fingerprint, moved
 from console.operations.outcome import Outcome
-from console.operations.reload import changes_between
+from console.operations.reload_changes import changes_between
 from console.operations.render import plan_text
 from tests.unit.operations.conftest import Bench
 from tests.unit.operations.fake_pooler import FakePooler

@@ -1,125 +1,86 @@
-"""`pooldeck pause|resume|reload` as a shell sees them: exit codes, questions, JSON, signals."""
+"""`pooldeck pause|resume|reload` as a shell sees them: exit codes, questions, JSON, and who ends a pause."""
 
 from __future__ import annotations
 
 import json
 import os
-import pty
-import select
-import signal
+import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from console.lab.bouncer import PgBouncerServer
 from console.lab.secrets import ADMIN, MONITOR
 from tests.harness.servers import MakePgBouncer
-from tests.servers.operations_kit import is_paused
-
-LIMIT_S = 20.0
-
-
-class Shell:
-    """Runs `pooldeck` with an inventory of one bouncer, `edge`."""
-
-    def __init__(self, server: PgBouncerServer, folder: Path, environment: str = "development") -> None:
-        self.server = server
-        self.fleet = folder / "fleet.toml"
-        self.fleet.write_text(
-            f"""
-fleet = "test"
-environment = "{environment}"
-[[bouncers]]
-name = "edge"
-tcp = "{server.host}:{server.port}"
-sslmode = "disable"
-admin_user = "{ADMIN}"
-monitor_user = "{MONITOR}"
-admin_password_from = "env:ADMIN_WORD"
-monitor_password_from = "env:MONITOR_WORD"
-"""
-        )
-        self.environ = {
-            **os.environ,
-            "ADMIN_WORD": server.secrets.password(ADMIN),
-            "MONITOR_WORD": server.secrets.password(MONITOR),
-        }
-
-    def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "console.cli.main", "--fleet", str(self.fleet), *words]
-
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*words),
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-
-    def run_in_shell(self, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run with redirections: `"$@"` is the command."""
-        return subprocess.run(
-            ["sh", "-c", script, "sh", *self.argv(*words)],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-
-    def start(self, *words: str, stdin: int = subprocess.DEVNULL, stderr: int = subprocess.PIPE) -> Any:
-        return subprocess.Popen(
-            self.argv(*words), env=self.environ, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-
-    def paused(self) -> bool:
-        with self.server.admin() as console:
-            return is_paused(console)
+from tests.servers.cli_kit import LIMIT_S, Shell, Terminal, open_transaction, until
 
 
 @pytest.fixture
-def shell(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> Shell:
-    return Shell(make_pgbouncer(), tmp_path)
+def shell(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> Iterator[Shell]:
+    with Shell({"edge": make_pgbouncer()}, tmp_path) as made:
+        yield made
 
 
-def test_pause_then_resume_by_yes(shell: Shell) -> None:
-    paused = shell("pause", "edge", "--yes", "--json")
+def test_a_pause_is_held_for_its_time_and_then_ended(shell: Shell) -> None:
+    process = shell.start("pause", "edge", "--yes", "--for", "1500ms")
+    until(shell.paused)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, err
+    assert re.match(r"edge: OK in [0-9.]+ s: held for 1\.5 s; it reads as running again\n", out)
+    assert "test: holding 1 target, " in err
+    assert not shell.paused()
+    assert shell("resume", "edge").returncode == 0, "no change needs nobody's word"
+
+
+def test_a_detached_pause_says_until_when_who_ends_it_and_how_to_end_it(shell: Shell) -> None:
+    paused = shell("pause", "edge", "--yes", "--for", "40s", "--detach")
     assert paused.returncode == 0, paused.stderr
-    receipt = json.loads(paused.stdout)
-    assert (receipt["outcome"], receipt["after"]) == ("ok", "paused")
-    assert "STAYS PAUSED until somebody runs: pooldeck resume edge" in paused.stderr
-    assert "the first waiting clients are cut from" in paused.stderr
     assert shell.paused()
-
+    assert re.search(
+        r"edge is held until \d\d:\d\d:\d\d UTC \(in (39|40) s\); the guardian resumes then\n"
+        r"  sooner: pooldeck resume edge; what is held: pooldeck leases\n",
+        paused.stderr,
+    )
     again = shell("pause", "edge")
-    assert again.returncode == 0, "no change needs nobody's word"
+    assert again.returncode == 0
     assert "NO CHANGE" in again.stdout
 
     resumed = shell("resume", "edge", "--yes")
     assert resumed.returncode == 0
     assert "edge: OK" in resumed.stdout
     assert not shell.paused()
-    assert shell("resume", "edge").returncode == 0
+
+
+def test_json_is_an_object_a_line_events_first_the_run_last(shell: Shell) -> None:
+    code, lines = shell.json_lines("pause", "edge", "--yes", "--for", "0")
+    assert code == 0
+    kinds = [line["type"] for line in lines]
+    assert kinds == ["event"] * (len(kinds) - 2) + ["receipt", "run"]
+    assert [line["event"] for line in lines[:2]] == ["started", "sent"]
+    assert (lines[-2]["target"], lines[-2]["outcome"], lines[-2]["after"]) == ("edge", "ok", "running")
+    assert lines[-1]["outcome"] == "ok"
+    assert lines[-1]["exit_code"] == 0
+    assert len({line["run"] for line in lines}) == 1
+
+
+def test_json_leaves_standard_error_to_errors(shell: Shell) -> None:
+    ended = shell("resume", "edge", "--yes", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_plan_shows_and_sends_nothing(shell: Shell) -> None:
-    text = shell("pause", "edge", "--plan")
+    text = shell("pause", "edge", "--plan", "--for", "20s")
     assert text.returncode == 0
-    assert "sends      PAUSE;" in text.stdout or "sends      PAUSE" in text.stdout
-    assert "undo       pooldeck resume edge" in text.stdout
-    plan = json.loads(shell("pause", "edge", "--plan", "--json").stdout)
+    assert "  sends      PAUSE\n" in text.stdout
+    assert "  undo       pooldeck resume edge\n" in text.stdout
+    plan = json.loads(shell("pause", "edge", "--plan", "--json", "--for", "20s").stdout)
+    assert plan["type"] == "plan"
     assert plan["targets"][0]["statements"] == ["PAUSE"]
-    assert plan["verdict"]["phrase"] == "edge"
-    same = json.loads(shell("pause", "edge", "--plan", "--json").stdout)
-    assert same["hash"] == plan["hash"], "the same world gives the same plan"
+    assert plan["verdict"]["kind"] == "confirm"
+    hint = f"pause edge --for 20s --approve {plan['hash'][:12]}\n"
+    assert text.stdout.endswith(hint), "the same world gives the same plan, and text and JSON agree"
     assert not shell.paused()
 
 
@@ -131,19 +92,21 @@ def test_without_a_terminal_somebody_has_to_say_yes(shell: Shell) -> None:
 
 
 def test_production_wants_the_name_besides_yes(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> None:
-    shell = Shell(make_pgbouncer(), tmp_path, environment="production")
+    shell = Shell({"edge": make_pgbouncer()}, tmp_path, environment="production")
     refused = shell("pause", "edge", "--yes")
     assert refused.returncode == 3
     assert "--yes --confirm edge" in refused.stderr
-    assert shell("pause", "edge", "--yes", "--confirm", "edge-1").returncode == 3
-    assert not shell.paused()
-    assert shell("pause", "edge", "--yes", "--confirm", "edge").returncode == 0
-    assert shell.paused()
+    wrong = shell("pause", "edge", "--yes", "--confirm", "edge-1")
+    assert wrong.returncode == 3
+    assert "--confirm 'edge-1' is not 'edge'" in wrong.stderr
+    assert shell.records("intent") == []
+    assert shell("pause", "edge", "--for", "0", "--yes", "--confirm", "edge").returncode == 0
+    shell.tell("edge", "PAUSE")
     assert shell("resume", "edge", "--yes").returncode == 0, "ending a pause needs no name"
 
 
 def test_read_only_refuses_every_verb(shell: Shell) -> None:
-    shell("pause", "edge", "--yes")
+    shell.tell("edge", "PAUSE")
     for verb in ("pause", "resume", "reload"):
         refused = subprocess.run(
             [
@@ -177,9 +140,7 @@ def test_wrong_targets_are_usage_errors(shell: Shell) -> None:
 
 
 def test_a_pause_that_does_not_complete_is_exit_1(shell: Shell) -> None:
-    with shell.server.connect() as client:
-        client.execute("BEGIN")
-        client.execute("SELECT 1")
+    with open_transaction(shell.server):
         failed = shell("pause", "edge", "--yes", "--timeout", "0.5")
         assert failed.returncode == 1
         assert "FAILED" in failed.stdout
@@ -196,26 +157,12 @@ def test_a_broken_file_is_exit_1(shell: Shell) -> None:
     assert "admin_users" in failed.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_during_a_pending_pause_undoes_it(shell: Shell, number: int) -> None:
-    with shell.server.connect() as client:
-        client.execute("BEGIN")
-        client.execute("SELECT 1")
-        process = shell.start("pause", "edge", "--yes", "--timeout", "15")
-        _until(shell.paused)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=LIMIT_S)
-        assert process.returncode == 130, err
-        assert "interrupted; it reads as running again" in out
-        assert not shell.paused()
-
-
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_full_output_hides_neither_the_outcome_nor_the_standing_pause(shell: Shell, stream: str) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
         ended = subprocess.run(
-            shell.argv("pause", "edge", "--yes"),
+            shell.argv("pause", "edge", "--yes", "--detach"),
             env=shell.environ,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -227,7 +174,7 @@ def test_a_full_output_hides_neither_the_outcome_nor_the_standing_pause(shell: S
     assert shell.paused()
     if stream == "stdout":
         assert "the receipt could not be written (No space left on device)" in ended.stderr
-        assert "STAYS PAUSED until somebody runs: pooldeck resume edge" in ended.stderr
+        assert "edge is held until" in ended.stderr
         assert "internal error" not in ended.stderr
     else:
         assert "edge: OK" in ended.stdout
@@ -240,10 +187,8 @@ def test_without_standard_input_nobody_is_there_to_agree(shell: Shell) -> None:
     assert not shell.paused()
 
 
-def test_a_journal_that_cannot_be_written_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    (state / "pooldeck" / "journal.jsonl").mkdir(parents=True)
-    shell.environ["XDG_STATE_HOME"] = str(state)
+def test_a_journal_that_cannot_be_written_says_what_to_do(shell: Shell) -> None:
+    (shell.state / "pooldeck" / "journal.jsonl").mkdir(parents=True)
     failed = shell("pause", "edge", "--yes")
     assert failed.returncode == 1
     assert "nothing was sent" in failed.stdout
@@ -254,45 +199,46 @@ def test_a_journal_that_cannot_be_written_says_what_to_do(shell: Shell, tmp_path
 def test_a_limit_out_of_bounds_is_told_by_its_option(shell: Shell) -> None:
     wrong = shell("pause", "edge", "--timeout", "0")
     assert wrong.returncode == 2
-    assert wrong.stderr.splitlines() == ["pooldeck: pause: timeout must be greater than 0"]
+    assert wrong.stderr.startswith("pooldeck: pause: ")
+    assert "timeout must be greater than 0" in wrong.stderr
 
 
 def test_on_a_terminal_the_name_has_to_be_typed(shell: Shell) -> None:
     assert _typed(shell, "edgy\n") == 3
-    assert not shell.paused()
+    assert shell.records("intent") == []
     assert _typed(shell, "edge\n") == 0
-    assert shell.paused()
+    assert [record["statements"] for record in shell.records("intent")] == [["PAUSE"]]
+    assert not shell.paused()
+
+
+def _typed(shell: Shell, answer: str) -> int:
+    with Terminal() as terminal:
+        process = terminal.start(shell, "pause", "edge", "--for", "0")
+        terminal.read_until("type edge: ")
+        terminal.type(answer)
+        terminal.read_to_end(process)
+        return process.wait(LIMIT_S)
 
 
 def test_what_was_typed_before_the_question_is_no_answer(shell: Shell) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, b"\n")
-        process = shell.start("reload", "edge", stdin=theirs, stderr=theirs)
-        seen = _read_until(ours, b"anything else to stop: ")
-        os.write(ours, b"no\n")
-        out, _ = process.communicate(timeout=LIMIT_S)
+    with Terminal() as terminal:
+        terminal.type("\n")
+        process = terminal.start(shell, "reload", "edge")
+        terminal.read_until("anything else to stop: ")
+        terminal.type("no\n")
+        seen = terminal.read_to_end(process)
         assert process.returncode == 3, seen
-        assert out == ""
-    finally:
-        os.close(ours)
-        os.close(theirs)
+        assert "RELOAD in" not in seen
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_at_the_question_says_that_nothing_was_sent(shell: Shell, number: int) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        process = shell.start("pause", "edge", stdin=theirs, stderr=theirs)
-        _read_until(ours, b"type edge: ")
-        process.send_signal(number)
-        _read_until(ours, b"stopped; nothing was sent\r\npooldeck: interrupted\r\n")
-        process.communicate(timeout=LIMIT_S)
-        assert process.returncode == 130
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert not shell.paused()
+def test_a_plan_fits_the_terminal_it_is_shown_in(shell: Shell) -> None:
+    with Terminal(columns=72) as terminal:
+        process = terminal.start(shell, "pause", "edge", "--plan")
+        shown = terminal.read_to_end(process)
+    assert process.returncode == 0
+    assert "at the end it reads as running" in " ".join(shown.split())
+    lines = [line for line in shown.splitlines() if "to run it" not in line and "--fleet" not in line]
+    assert max(len(line) for line in lines) <= 72, shown
 
 
 def test_an_admin_user_that_is_none_is_told_where_to_mend_it(shell: Shell) -> None:
@@ -306,49 +252,23 @@ def test_an_admin_user_that_is_none_is_told_where_to_mend_it(shell: Shell) -> No
     assert "next: list it in admin_users" in failed.stderr
 
 
-def test_the_shell_completes_names_of_bouncers(shell: Shell) -> None:
-    shell.environ |= {"_POOLDECK_COMPLETE": "complete_bash", "COMP_CWORD": "4"}
-    shell.environ["COMP_WORDS"] = f"pooldeck --fleet {shell.fleet} pause e"
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("pause e", ["edge"]), ("pause '!e", ["!edge"]), ("pause all,!e", ["all,!edge"]), ("pause x", [])],
+)
+def test_the_shell_completes_names_of_bouncers(shell: Shell, typed: str, completed: list[str]) -> None:
+    environ = {**os.environ, "_POOLDECK_COMPLETE": "complete_bash", "COMP_CWORD": "4"}
+    environ["COMP_WORDS"] = f"pooldeck --fleet {shell.fleet} {typed}"
     ended = subprocess.run(
         [
             sys.executable,
             "-c",
             "import sys; sys.argv[0] = 'pooldeck'; from console.cli.main import main; main()",
         ],
-        env=shell.environ,
+        env=environ,
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
         check=False,
     )
-    assert ended.stdout.split() == ["edge"], ended.stderr
-
-
-def _typed(shell: Shell, answer: str) -> int:
-    ours, theirs = pty.openpty()
-    try:
-        process = shell.start("pause", "edge", stdin=theirs, stderr=theirs)
-        _read_until(ours, b"type edge: ")
-        os.write(ours, answer.encode())
-        process.communicate(timeout=LIMIT_S)
-        return int(process.returncode)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-def _read_until(terminal: int, words: bytes) -> bytes:
-    seen = b""
-    end = time.monotonic() + LIMIT_S
-    while words not in seen:
-        assert time.monotonic() < end, seen
-        if select.select([terminal], [], [], 0.1)[0]:
-            seen += os.read(terminal, 4096)
-    return seen
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
+    assert ended.stdout.split() == completed, ended.stderr

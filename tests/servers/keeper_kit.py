@@ -1,10 +1,11 @@
-"""What the tests of keepers share: a host that is this machine, orders for real poolers, the truth by psycopg."""
+"""What the tests of keepers share: a host that is this machine, orders for real poolers, psycopg's truth."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import secrets
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,12 +19,13 @@ from pydantic import SecretStr
 from console.errors import DeadlineError, NodeError, Phase
 from console.lab.bouncer import PgBouncerServer
 from console.lab.process import read_stat
-from console.lab.secrets import ADMIN
+from console.lab.secrets import ADMIN, MONITOR
 from console.operations.lease.keeper_order import KeeperOrder
-from console.operations.lease.keepers import Keeper, KeeperReport, KeeperResult, Keepers
+from console.operations.lease.keepers import Keeper, KeeperOutcome, KeeperReport, KeeperResult, Keepers
 from console.operations.sessions import IDENTITY_KEYS
 from console.transport.base import CommandResult, Endpoint, Route, TcpAddress, UnixAddress
 from console.transport.shell import command_line
+from tests.harness.faults import FaultProxy
 from tests.servers.operations_kit import is_paused
 
 LIMIT_S = 20.0
@@ -40,10 +42,10 @@ class ThisMachine:
         if runtime is not None:
             self.environment["XDG_RUNTIME_DIR"] = str(runtime)
 
-    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:
+    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:  # noqa: ARG002
         raise AssertionError("keepers need no tunnel")
 
-    def failure_of(self, endpoint: Endpoint) -> NodeError | None:
+    def failure_of(self, endpoint: Endpoint) -> NodeError | None:  # noqa: ARG002
         return None
 
     async def run(
@@ -53,7 +55,7 @@ class ThisMachine:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        max_output_bytes: int = 1_048_576,
+        max_output_bytes: int = 1_048_576,  # noqa: ARG002
     ) -> CommandResult:
         def call() -> subprocess.CompletedProcess[bytes]:
             words = ["sh", "-c", command_line(argv)]
@@ -78,6 +80,8 @@ class Post:
         self.keepers = keepers
         self.host = host
         self.armed: list[Keeper] = []
+        self.way: FaultProxy | None = None
+        """What can cut the way to the host."""
 
     async def arm(
         self,
@@ -103,7 +107,14 @@ class Post:
     async def until(self, keeper: Keeper, check: Callable[[KeeperReport], bool]) -> KeeperReport:
         """Wait until a keeper's report is as wanted."""
         async with asyncio.timeout(LIMIT_S):
-            while not check(report := await self.report(keeper)):
+            while not check(report := await self.report(keeper)):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        return report
+
+    async def until_found(self, keeper: Keeper) -> KeeperReport:
+        """Wait until a keeper whose folder was lost is found again."""
+        async with asyncio.timeout(LIMIT_S):
+            while (report := await keeper.status(timeout_s=LIMIT_S)) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         return report
 
@@ -112,6 +123,24 @@ class Post:
         report = await self.until(keeper, lambda report: report.result is not None and not report.alive)
         assert report.result is not None
         return report.result
+
+    async def outcome(self, keeper: Keeper) -> KeeperOutcome | None:
+        """How a keeper ended, found and taken away as by another console; tried until the way is there."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                with contextlib.suppress(NodeError):
+                    reports = await self.keepers.collect(self.host, timeout_s=LIMIT_S, remove=True)
+                    return next(
+                        each.result.outcome for each in reports if each.key == keeper.key and each.result
+                    )
+                await asyncio.sleep(0.1)
+
+    async def left(self, server: PgBouncerServer, *, remove: bool = False) -> list[KeeperReport]:
+        """What is there of the keepers of one pooler."""
+        reports = await self.keepers.collect(self.host, timeout_s=LIMIT_S, remove=remove)
+        return [
+            each for each in reports if each.bouncer == server.name and each.folder.startswith(_runtime())
+        ]
 
     async def end(self) -> None:
         """Leave nothing on the host."""
@@ -130,7 +159,7 @@ async def post() -> AsyncIterator[Post]:
 
 def order_for_server(server: PgBouncerServer, database: str | None = None, **changes: Any) -> KeeperOrder:
     """An order for a pooler of the test, over its Unix socket, with the statements a plan would have."""
-    with server.admin() as console:
+    with server.admin(user=MONITOR) as console:
         settings = {row["key"]: row["value"] for row in rows(console, "CONFIG")}
     quoted = "" if database is None else f' "{database}"'
     lift = [f"RESUME{quoted}"]
@@ -141,7 +170,7 @@ def order_for_server(server: PgBouncerServer, database: str | None = None, **cha
             f"SET server_login_retry = {settings['server_login_retry']}",
         ]
     order = KeeperOrder(
-        lease_id="0123456789abcdef",
+        lease_id=secrets.token_hex(8),
         bouncer=server.name,
         database=database,
         address=UnixAddress(str(server.socket_dir), server.port),
@@ -184,11 +213,11 @@ def paused(server: PgBouncerServer, database: str | None = None) -> bool:
         return is_paused(console, database)
 
 
-async def until_running(server: PgBouncerServer, database: str | None = None) -> None:
-    """Wait until it is not paused any more."""
+async def until_gone(pid: int | None) -> None:
+    """Wait until a process has ended."""
     async with asyncio.timeout(LIMIT_S):
-        while await asyncio.to_thread(paused, server, database):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
+        while runs(pid):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
 
 
 def runs(pid: int | None) -> bool:
@@ -203,3 +232,38 @@ def serving(server: PgBouncerServer, database: str = "app") -> Iterator[psycopg.
     with server.connect(database) as client:
         client.execute("select 1")
         yield client
+
+
+@contextlib.asynccontextmanager
+async def cutting(server: PgBouncerServer, statement: str, *, answered: bool) -> AsyncIterator[TcpAddress]:
+    """Stand before a pooler and cut, once, whoever sends `statement`; `answered`: after it took effect."""
+    armed = True
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+
+    async def serve(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        nonlocal armed
+        answers, far = await asyncio.open_connection(server.host, server.port)
+        pumping = asyncio.create_task(pump(answers, back))
+        with contextlib.closing(back), contextlib.closing(far), contextlib.suppress(ConnectionError):
+            while data := await near.read(65_536):
+                if armed and statement.encode() in data:
+                    armed = False
+                    pumping.cancel()
+                    if answered:
+                        far.write(data)
+                        await asyncio.gather(pumping, return_exceptions=True)
+                        await answers.read(1)
+                    return
+                far.write(data)
+
+    proxy = await asyncio.start_server(serve, server.host, 0)
+    async with proxy:
+        yield over_tcp(server, proxy.sockets[0].getsockname()[1])
+
+
+def _runtime() -> str:
+    """The folder of this test alone: in the other one, others' keepers may be."""
+    return os.environ["XDG_RUNTIME_DIR"]

@@ -90,6 +90,11 @@ class Folder:
         os.unlink(taken)
         return lines
 
+    @property
+    def lost(self) -> bool:
+        """Whether the folder is gone: the next `write` makes another."""
+        return not os.path.isdir(self.path)
+
     def write(self, name: str, values: Mapping[str, Any]) -> None:
         """Replace a file as a whole. Without a folder or room there is nobody to tell: that stops nothing."""
         try:

@@ -336,7 +336,7 @@ def keep(keeper: Keeper, folder: Folder, about: Mapping[str, Any]) -> None:
             keeper.hear(folder.take_control())
             wait_s = keeper.tick()
             state = keeper.state()
-            if state != written:
+            if state != written or folder.lost:
                 folder.write(STATE, dict(about, **state))
                 written = state
             time.sleep(wait_s)

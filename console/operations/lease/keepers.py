@@ -84,6 +84,8 @@ class KeeperReport:
 
     host: str
     key: str
+    folder: str
+    """Where its files are on the host."""
     lease_id: str | None
     """None, as the next three, when it ended before it had written its state."""
     bouncer: str | None
@@ -308,6 +310,7 @@ def _report(host: str, values: Mapping[str, Any]) -> KeeperReport:
         return KeeperReport(
             host=host,
             key=values["key"],
+            folder=values["folder"],
             lease_id=state.get("lease_id"),
             bouncer=state.get("bouncer"),
             database=state.get("database"),

@@ -216,7 +216,7 @@ def _lines(backend: Backend, seen: Seen) -> list[str]:
     name = backend.application_name or "no application name"
     address = backend.client_address or "a Unix socket"
     poolers = seen.poolers.get(backend.client_address, ())
-    through = f", where {' and '.join(poolers)} run{'s' if len(poolers) == 1 else ''}" if poolers else ""
+    through = f", where {', '.join(poolers)} run{'s' if len(poolers) == 1 else ''}" if poolers else ""
     lines = [
         f"backend {backend.pid}: {backend.user} on {backend.database}, {name}, from {address}{through}",
         f"backend {backend.pid}: {backend.state or 'no state'}"

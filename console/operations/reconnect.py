@@ -21,6 +21,7 @@ from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Pool, Server
 from console.operations.observe import Observation, read_pools
 from console.operations.outcome import EventKind, Holder, Outcome, TargetReceipt
+from console.operations.radius_join import address_of
 from console.operations.sending import Answer, ask, on_writer, read_back
 from console.operations.sessions import WriteSession
 from console.operations.spec import Ask, Parameters, Standing, state_words
@@ -175,7 +176,14 @@ class _Recycling:
             table = await session.show("CLIENTS", timeout_s=step.query_timeout_s)
             wanted = {server.ptr for server in left}
             return tuple(
-                Holder(c.database, c.user, c.state, f"{c.addr}:{c.port}", c.application_name, c.request_time)
+                Holder(
+                    c.database,
+                    c.user,
+                    c.state,
+                    address_of(c.addr, c.port),
+                    c.application_name,
+                    c.request_time,
+                )
                 for c in step.dialect.parse_clients(table)
                 if c.link in wanted
             )[:HOLDERS_SHOWN]
@@ -283,19 +291,20 @@ def _pools(before: Sequence[Pool], now: Sequence[Pool]) -> _Pools:
     for old in before:
         name = f"{old.database}/{old.user}"
         new = by_name.get((old.database, old.user))
-        clients = 0 if new is None else new.cl_active + new.cl_waiting
-        had = old.cl_active + old.cl_waiting
         if new is not None and new.sv_active + new.sv_idle + new.sv_used + new.sv_tested:
             renewed.append(name)
         elif new is not None and new.cl_waiting:
-            failing.append(
-                f"pool {name} has no server connection and {plural(new.cl_waiting, 'client')} waiting"
-            )
-        elif had and not clients:
-            failing.append(f"pool {name} has no server connection and has lost its {plural(had, 'client')}")
+            waiting = plural(new.cl_waiting, "client")
+            failing.append(f"pool {name} has no server connection and {waiting} waiting")
         else:
-            unused.append(name)
+            unused.append(_unused(name, old, new))
     return _Pools(tuple(renewed), tuple(unused), tuple(failing))
+
+
+def _unused(name: str, old: Pool, new: Pool | None) -> str:
+    """Return the pool's name, and whether clients are gone: they left, or a failed login cut them."""
+    gone = old.cl_active + old.cl_waiting - (0 if new is None else new.cl_active)
+    return f"{name} ({plural(gone, 'client')} gone since)" if gone > 0 else name
 
 
 def _hits(server: Server, target: Target) -> bool:

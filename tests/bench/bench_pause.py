@@ -1,8 +1,9 @@
 """Bench (e): 20 bouncers under load, paused and resumed together, beside a bare loop of the same statements.
 
-What is measured is what clients feel: from the first PAUSE on its way to the last RESUME answered and read
-back. Plan, journal and guardian come before it; their time is said beside. Both contestants log in straight,
-without SSH, so that only what is done with the connections differs. Rounds are interleaved, medians compared.
+What is measured is what clients feel: from the first PAUSE on its way to the last RESUME answered. Plan,
+intent and guardian come before it, the last reading back and the outcome's record after it; the time before
+is said beside. Both contestants log in straight, without SSH, so that only what is done with the connections differs.
+Rounds are interleaved, medians compared.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Bare:
         for shows in (("POOLS", "STATE"), ()):
             started = time.perf_counter()
             await asyncio.gather(*(self._send(one, "PAUSE", shows) for one in self._connections))
-            await asyncio.gather(*(self._send(one, "RESUME", shows[1:]) for one in self._connections))
+            await asyncio.gather(*(self._send(one, "RESUME", ()) for one in self._connections))
             taken.append(time.perf_counter() - started)
             await asyncio.sleep(0.3)
         return taken[0], taken[1]
@@ -112,9 +113,10 @@ async def _ours(service: OperationService) -> tuple[float, float, float]:
     if receipt.outcome is not Outcome.OK:
         raise RuntimeError(f"not all were paused: {[(str(r.target), r.detail) for r in receipt.targets]}")
     sent = [e.at_s for e in events if e.kind is EventKind.SENT and e.text == "→ PAUSE"]
-    ends = [e.at_s for e in events if e.kind is EventKind.FINISHED]
-    last = max(e.at_s for e in events if e.kind is EventKind.ANSWERED and "RESUME" in e.text)
-    return max(last, min(ends)) - min(sent), max(sent) - min(sent), min(sent) - begun
+    resumed = [e.at_s for e in events if e.kind is EventKind.ANSWERED and e.text.startswith("← RESUME")]
+    if len(sent) != BOUNCERS or len(resumed) != BOUNCERS:
+        raise RuntimeError(f"{len(sent)} PAUSE and {len(resumed)} RESUME were told of {BOUNCERS} bouncers")
+    return max(resumed) - min(sent), max(sent) - min(sent), min(sent) - begun
 
 
 async def _measure(lab: Lab, state: Path) -> dict[str, float]:

@@ -18,7 +18,12 @@ from console.view.numbers import NOT_AVAILABLE, count, duration_s
 IN_FULL = 3
 """So many targets are shown in full unasked; of more, the table and what they have in common."""
 POOLS_SHOWN = 6
+LINES_SHOWN = 6
+"""So many different texts under one label, when there are many targets."""
+_SENDS_COLUMNS = 12
 _RADIUS_WIDTH = 66
+_MODES = ("transaction", "statement", "session")
+_Grouping = Callable[[Callable[[TargetPlan], Iterable[str]], Iterable[TargetPlan]], list[str]]
 
 
 def plan_text(plan: Plan, *, width: int | None = None, verbose: bool = False) -> str:
@@ -116,7 +121,10 @@ def _row(item: TargetPlan) -> list[str]:
 def _sends(item: TargetPlan) -> str:
     if item.blocked is not None:
         return "REFUSED"
-    return "; ".join(item.statements) if item.changes else "no change"
+    if not item.changes:
+        return "no change"
+    text = "; ".join(item.statements)
+    return text if len(text) <= _SENDS_COLUMNS else f"{text.split()[0]} …"
 
 
 # -- many targets -----------------------------------------------------------------------------------
@@ -128,23 +136,34 @@ def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
 
     def of(read: Callable[[TargetPlan], Iterable[str]], items: Iterable[TargetPlan]) -> list[str]:
         among = list(items)
-        return grouped(((str(item.target), text) for item in among for text in read(item)), len(among))
+        lines = grouped(((str(item.target), text) for item in among for text in read(item)), len(among))
+        more = len(lines) - LINES_SHOWN
+        return lines if more <= 0 else [*lines[:LINES_SHOWN], f"and {more} more (-v)"]
 
-    waiting = sum(item.waiting for item in acted)
-    servers = sum(item.servers for item in acted)
-    hits = f"{plural(plan.clients, 'client')} ({waiting} waiting), {plural(servers, 'server connection')}"
-    yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
-    yield from labelled("or else", of(lambda item: item.rescue, acted), width)
-    yield from labelled("clients", of(lambda item: item.effects, acted), width)
-    yield from labelled("longest", _longest(acted), width)
-    yield from labelled("patience", of(lambda item: (_patience(item),), acted), width)
-    yield from labelled("verified", dict.fromkeys(item.verified_by for item in acted), width)
-    yield from labelled("undo", _undo(plan), width)
-    yield from labelled("changes", of(lambda item: item.notes, acted), width)
+    if acted:
+        yield from _of_acted(plan, acted, of, width)
+    else:
+        yield "  nothing would be sent"
+    yield from labelled("changes", of(lambda item: item.notes, plan.targets), width)
     yield from labelled("warning", of(lambda item: item.warnings, plan.targets), width)
     yield from labelled(
         "REFUSED", of(lambda item: (item.blocked,) if item.blocked else (), plan.targets), width
     )
+    yield from labelled("more", ("-v shows every target in full",), width)
+
+
+def _of_acted(plan: Plan, acted: list[TargetPlan], of: _Grouping, width: int | None) -> Iterator[str]:
+    waiting = sum(item.waiting for item in acted)
+    servers = sum(item.servers for item in acted)
+    hits = f"{plural(plan.clients, 'client')} ({waiting} waiting), {plural(servers, 'server connection')}"
+    yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
+    yield from labelled("sends", of(lambda item: item.statements, acted), width)
+    yield from labelled("or else", of(lambda item: item.rescue, acted), width)
+    yield from labelled("clients", _effects(text for item in acted for text in item.effects), width)
+    yield from labelled("longest", _longest(acted), width)
+    yield from labelled("patience", of(_patience, acted), width)
+    yield from labelled("verified", dict.fromkeys(item.verified_by for item in acted), width)
+    yield from labelled("undo", _undo(plan), width)
 
 
 def _longest(items: list[TargetPlan]) -> Iterator[str]:
@@ -176,18 +195,19 @@ def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: b
     yield from wrapped(f"{item.target}: {item.present} ({kind}{item.why})", width, rest="  ")
     if item.blocked is not None:
         yield from labelled("REFUSED", (item.blocked,), width)
-    elif not item.changes:
-        yield "  no change: it is so already"
-    else:
+    elif item.changes:
         yield from labelled("sends", item.statements, width)
         yield from labelled("or else", item.rescue, width)
-    if plan.target_count == 1:
-        yield from labelled("lasts", _lasts(plan), width)
-    yield from _hits(item, width, verbose=verbose)
-    yield from labelled("clients", item.effects, width)
-    yield from labelled("patience", (_patience(item),), width)
-    yield from labelled("verified", (item.verified_by,), width)
-    yield from labelled("undo", item.undo or (f"none: {item.no_undo_reason}",), width)
+    else:
+        yield "  no change: it is so already"
+    if item.changes:
+        if plan.target_count == 1:
+            yield from labelled("lasts", _lasts(plan), width)
+        yield from _hits(item, width, verbose=verbose)
+        yield from labelled("clients", _effects(item.effects), width)
+        yield from labelled("patience", _patience(item), width)
+        yield from labelled("verified", (item.verified_by,), width)
+        yield from labelled("undo", item.undo or (f"none: {item.no_undo_reason}",), width)
     yield from labelled("changes", item.notes, width)
     yield from labelled("warning", item.warnings, width)
 
@@ -213,13 +233,26 @@ def _pool_line(pool: PoolImpact) -> str:
     )
 
 
-def _patience(item: TargetPlan) -> str:
+def _patience(item: TargetPlan) -> tuple[str, ...]:
+    """Say how long clients can wait; () for what is no pooler."""
     seconds = item.query_wait_timeout_s
     if seconds is None:
-        return "a client waits at most an unknown time"
+        return ("how long a client waits is not known",) if item.pools else ()
     if not seconds:
-        return "a client waits for ever (query_wait_timeout is 0)"
-    return f"a client waits at most {seconds:g} s (query_wait_timeout)"
+        return ("a client waits for ever (query_wait_timeout is 0)",)
+    return (f"a client waits at most {seconds:g} s (query_wait_timeout)",)
+
+
+def _effects(effects: Iterable[str]) -> list[str]:
+    """Return each effect once, with the pool modes that it is true of; without any when of all."""
+    modes: dict[str, list[str]] = {}
+    for effect in effects:
+        mode, _, text = effect.partition(": ")
+        if mode not in modes.setdefault(text, []):
+            modes[text].append(mode)
+    return [
+        text if len(found) == len(_MODES) else f"{', '.join(found)}: {text}" for text, found in modes.items()
+    ]
 
 
 # -- beside the targets -----------------------------------------------------------------------------

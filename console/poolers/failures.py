@@ -151,7 +151,10 @@ _STAGE_DOING = {
 _DEADLINE_HINT = {
     Phase.CONNECT: "a firewall may drop the packets, or the machine is down",
     Phase.TLS: "it may not speak TLS at all, or hang",
-    Phase.PROTOCOL: "it accepted the connection and said nothing: it may hang, be suspended, or be no pooler",
+    Phase.PROTOCOL: (
+        "it accepted the connection and said nothing: it may hang, be no pooler, or be suspended (until "
+        "1.25): then kill -USR2 PID on its host resumes it"
+    ),
     Phase.AUTH: "it began the login and did not end it: auth_query or PAM behind it may hang",
 }
 

@@ -198,16 +198,15 @@ _SHUTDOWN: OpSpec[Observation] = OpSpec(
     scopes=_POOLERS,
     effects={
         "transaction": (
-            "now: every client is cut; wait-for-servers: open transactions end, other clients are cut at "
-            "their next query; wait-for-clients: connected clients go on; new ones are refused in each mode"
+            "connected clients are cut at once (now), at their next transaction (wait-for-servers) or not at "
+            "all (wait-for-clients); new ones are refused"
         ),
         "statement": (
-            "now: every client is cut; wait-for-servers: running statements end, other clients are cut at "
-            "their next query; wait-for-clients: connected clients go on; new ones are refused in each mode"
+            "connected clients are cut at once (now), at their next statement (wait-for-servers) or not at "
+            "all (wait-for-clients); new ones are refused"
         ),
         "session": (
-            "now: every client is cut; wait-for-servers and wait-for-clients: connected clients go on until "
-            "they disconnect; new ones are refused in each mode"
+            "connected clients are cut at once (now), else they go on until they disconnect; new ones are refused"
         ),
     },
     stand=shutdown.shutdown_standing,

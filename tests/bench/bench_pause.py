@@ -2,8 +2,8 @@
 
 What is measured is what clients feel: from the first PAUSE on its way to the last RESUME answered. Plan,
 intent and guardian come before it, the last reading back and the outcome's record after it; the time before
-is said beside. Both contestants log in straight, without SSH, so that only what is done with the connections differs.
-Rounds are interleaved, medians compared.
+is said beside. Both contestants log in straight, without SSH, so that only what is done with the connections
+differs. Rounds are interleaved, medians compared.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ _SHUTDOWN: OpSpec[Observation] = OpSpec(
             "all (wait-for-clients); new ones are refused"
         ),
         "session": (
-            "connected clients are cut at once (now), else they stay until they disconnect; new ones are refused"
+            "connected clients are cut at once (now) or stay until they disconnect; new ones are refused"
         ),
     },
     stand=shutdown.shutdown_standing,

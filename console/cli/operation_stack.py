@@ -1,21 +1,56 @@
 """The operations of one process, made from the parts that reach the fleet: one builder for every driver.
 
-Commands and the console get the same journal, policy and ways out. It opens nothing by itself.
+Commands and the console get the same journal, policy and ways out. It opens nothing by itself, but for a
+guardian that is started ahead where a command will want one.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from console.cli.context import Globals, Stack
+from console.cli.context import Globals, Stack, open_stack
 
 if TYPE_CHECKING:
-    from console.audit.actor import Actor
+    from pathlib import Path
+
+    from console.operations.lease.client import GuardianLeases
     from console.operations.past import Past
     from console.operations.reach import Reach
     from console.operations.service import OperationService
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command works with."""
+
+    stack: Stack
+    service: OperationService
+
+
+@asynccontextmanager
+async def open_desk(options: Globals, *, leased: bool) -> AsyncIterator[Desk]:
+    """Build it all for one command; when it is left, every run is over and tunnels are closed.
+
+    Args:
+        options: the global ones.
+        leased: a run under a lease is to come, so its guardian is started while the plan is read.
+
+    Raises:
+        UsageError: no inventory, or mistakes in it.
+    """
+    async with open_stack(options) as stack:
+        service, leases = _parts(stack, options)
+        if leased:
+            leases.prepare()
+        try:
+            async with service:
+                yield Desk(stack, service)
+        finally:
+            leases.dismiss()
 
 
 def operation_service(stack: Stack, options: Globals) -> OperationService:
@@ -24,29 +59,35 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     Raises:
         UsageError: the state folder cannot be made.
     """
+    return _parts(stack, options)[0]
+
+
+def _parts(stack: Stack, options: Globals) -> tuple[OperationService, GuardianLeases]:
     from console.audit.actor import Actor
     from console.audit.journal import Journal
+    from console.cli.guardian import guardian_command
     from console.config.paths import XdgPaths
+    from console.operations.lease.client import GuardianLeases
     from console.operations.lease.legacy import LeaseLegacy
     from console.operations.service import OperationService
 
     actor = Actor.current(os.environ)
     state = XdgPaths().state
     journal = Journal(state / "journal.jsonl", stack.clock, actor)
-    return OperationService(
+    leases = GuardianLeases(stack.inventory, guardian_command(), state, actor=actor)
+    service = OperationService(
         stack.inventory,
-        reach_of(stack, actor, state, LeaseLegacy(state, journal)),
+        _reach(stack, leases, state, LeaseLegacy(state, journal)),
         journal,
         stack.clock,
         read_only=options.read_only,
         actor=actor,
     )
+    return service, leases
 
 
-def reach_of(stack: Stack, actor: Actor, state: Path, past: Past) -> Reach:
+def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past) -> Reach:
     """Return every way out that operations use."""
-    from console.cli.guardian import guardian_command
-    from console.operations.lease.client import GuardianLeases
     from console.operations.lease.locks import BouncerLocks
     from console.operations.reach import Reach
     from console.postgres.activity import PostgresActivity, PostgresBackends
@@ -61,7 +102,7 @@ def reach_of(stack: Stack, actor: Actor, state: Path, past: Past) -> Reach:
         nodes=PostgresNodes(connector, inventory),
         past=past,
         locks=BouncerLocks(state, inventory.fleet),
-        leases=GuardianLeases(inventory, guardian_command(), state, actor=actor),
+        leases=leases,
         backends=PostgresBackends(
             PostgresActivity(connector),
             [node.name for node in inventory.postgres],

@@ -42,13 +42,15 @@ def _run(context: typer.Context, wish: Wish) -> int:
 
 
 async def _operate(options: Globals, wish: Wish) -> int:
-    from console.cli.context import open_stack
-    from console.cli.operation_stack import operation_service
+    from console.cli.operation_stack import open_desk
     from console.cli.saved_plans import read_approval
     from console.operations.registry import REGISTRY
 
-    rollout = wish.rollout_of(REGISTRY[wish.op].serial)
-    async with open_stack(options) as stack, operation_service(stack, options) as service:
+    spec = REGISTRY[wish.op]
+    rollout = wish.rollout_of(spec.serial)
+    leased = spec.leased and not wish.plan_only and not options.read_only
+    async with open_desk(options, leased=leased) as desk:
+        service, clock = desk.service, desk.stack.clock
         try:
             user = service.request().user
             approval = read_approval(wish.approve, user=user) if wish.approve else None
@@ -56,11 +58,11 @@ async def _operate(options: Globals, wish: Wish) -> int:
             if wish.plan_only:
                 _show(service, plan, wish)
                 return 0
-            run = await _agreed_run(service, plan, wish, approval, stack.clock)
+            run = await _agreed_run(service, plan, wish, approval, clock)
         except asyncio.CancelledError:
             note("stopped; nothing was sent")
             raise
-        return await _followed(run, plan, wish, stack.clock)
+        return await _followed(run, plan, wish, clock)
 
 
 def _show(service: OperationService, plan: Plan, wish: Wish) -> None:

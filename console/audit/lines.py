@@ -5,9 +5,11 @@ It only reads, and knows nothing of what a record means.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -40,6 +42,18 @@ def seq_of(record: dict[str, Any]) -> int | None:
     if isinstance(seq, int) and not isinstance(seq, bool) and 1 <= seq <= LARGEST_SEQ:
         return seq
     return None
+
+
+def size_of(path: Path) -> int:
+    """Return a journal's size in bytes.
+
+    Raises:
+        OSError: it is not there, or no regular file: a pipe has no size to go by.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return found.st_size
 
 
 def forward(path: Path, size_bytes: int) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from console.audit.lines import backward, forward, parse_line
+from console.audit.lines import backward, forward, parse_line, size_of
 from console.audit.processes import boot_id, is_alive
 from console.errors import JournalError
 
@@ -109,7 +109,7 @@ def read_journal(
     """
     early = False
     try:
-        for line, raw in enumerate(forward(path, path.stat().st_size), start=1):
+        for line, raw in enumerate(forward(path, size_of(path)), start=1):
             fields = parse_line(raw)
             if fields is None:
                 if not early:

@@ -16,7 +16,7 @@ from pathlib import Path
 from console.audit.chain import Chain, Lines, find_hashes, number_blocks, read_chain, split_at
 from console.audit.head import Head, HeadTrouble, read_head
 from console.audit.judge import Flaw, FlawKind, judge
-from console.audit.lines import FIRST, forward, parse_line
+from console.audit.lines import FIRST, forward, parse_line, size_of
 from console.audit.reserve import reserve_path
 from console.errors import JournalError
 
@@ -73,6 +73,9 @@ def _check(path: Path) -> Check:
             raise
         return Check((gone,), 0, 0, FIRST, None, None)
 
+    if size == 0 and head is HeadTrouble.MISSING and not reserve_path(path).exists():
+        raise JournalError("the journal is empty: nothing was ever recorded in it", where=str(path))
+
     def lines() -> Iterator[bytes]:
         return forward(path, size)
 
@@ -89,7 +92,7 @@ def _check(path: Path) -> Check:
         split_at(chain, found)
     number_blocks(chain)
     flaws = judge(chain, head, found)
-    if not chain.lines and head is HeadTrouble.MISSING and reserve_path(path).exists():
+    if not chain.lines and head is HeadTrouble.MISSING:
         flaws.append(Flaw(0, FlawKind.HEAD_MISSING, "the journal is empty and its head file is missing"))
     first_at, last_at = (chain.times[0], chain.times[-1]) if chain.times else (None, None)
     return Check(_described(flaws, lines), chain.records, size, chain.last, first_at, last_at)
@@ -97,10 +100,11 @@ def _check(path: Path) -> Check:
 
 def _snapshot(path: Path) -> tuple[Head | HeadTrouble, int]:
     """Read the head and the size at one moment, between two records."""
+    size_of(path)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _share(handle)
-        return read_head(path), os.fstat(handle).st_size
+        return read_head(path), size_of(path)
     finally:
         os.close(handle)
 

@@ -151,6 +151,23 @@ def test_many_processes_write_at_once_while_others_read(journal: Journal) -> Non
         assert [r["n"] for r in records if r.get("writer") == name] == list(range(40))
 
 
+def test_a_record_that_is_being_written_is_waited_for(journal: Journal) -> None:
+    journal.append("intent", {})
+    whole = journal.path.read_bytes()
+    with journal.path.open("r+b") as writing, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        writing.write(whole[:-20])
+        writing.truncate()
+        writing.flush()
+        verified = pool.submit(verify_journal, journal.path)
+        with pytest.raises(TimeoutError):
+            verified.result(timeout=0.2)
+        writing.write(whole[-20:])
+        writing.flush()
+        fcntl.flock(writing, fcntl.LOCK_UN)
+        assert verified.result(timeout=30) == ()
+
+
 def test_many_threads_write_at_once(journal: Journal) -> None:
     with ThreadPoolExecutor(16) as pool:
         hashes = list(pool.map(lambda number: journal.append("intent", {"n": number}), range(160)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from console.audit import journal as journal_module
 from console.audit.head import head_path
 from console.audit.journal import Journal
+from console.audit.reading import read_journal
 from console.audit.verify import FlawKind, check_journal, verify_journal
 from console.errors import JournalError
 from tests.unit.audit.kit import Kept, keep, new_journal, old_lines, siblings, written
@@ -237,6 +241,21 @@ class TestFiles:
             new_journal(kept.path.parent).append("intent", {})
         assert kept.found() == {(6, FlawKind.HEAD_MISSING)}
 
+    def test_a_record_that_could_not_be_written_does_not_use_up_the_telling(
+        self, kept: Kept, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        head_path(kept.path).unlink()
+        with monkeypatch.context() as broken:
+            broken.setattr(journal_module, "_write", refuses)
+            with pytest.raises(JournalError, match="Input/output error"):
+                new_journal(kept.path.parent).append("intent", {})
+        assert kept.found() == {(0, FlawKind.HEAD_MISSING)}
+        new_journal(kept.path.parent).append("intent", {})
+        assert kept.found() == {(6, FlawKind.HEAD_MISSING)}
+
     def test_a_changed_head_is_told_also_after_more_records(self, kept: Kept) -> None:
         head_path(kept.path).write_bytes(b"\n" * 1024)
         for _ in range(2):
@@ -265,6 +284,23 @@ class TestFiles:
             verify_journal(kept.path)
         new_journal(kept.path.parent).append("intent", {})
         assert kept.flaws() == ()
+
+    def test_an_emptied_journal_is_told_by_what_lies_beside_it(self, kept: Kept) -> None:
+        head, reserve = siblings(kept.path)
+        kept.path.write_bytes(b"")
+        assert kept.found() == {(1, FlawKind.END_REMOVED)}
+        head.unlink()
+        assert kept.found() == {(0, FlawKind.HEAD_MISSING)}
+        reserve.unlink()
+        with pytest.raises(JournalError, match="empty"):
+            verify_journal(kept.path)
+
+    def test_a_pipe_is_no_journal(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "journal.jsonl")
+        with pytest.raises(JournalError, match="no regular file"):
+            verify_journal(tmp_path / "journal.jsonl")
+        with pytest.raises(JournalError, match="no regular file"):
+            list(read_journal(tmp_path / "journal.jsonl"))
 
     def test_a_last_newline_that_was_taken_comes_back_with_the_next_record(self, kept: Kept) -> None:
         kept.put(kept.journal[:-1])

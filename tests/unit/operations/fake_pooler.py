@@ -23,6 +23,11 @@ DATABASES = [
     *("name", "host", "port", "database", "force_user", "pool_size", "min_pool_size", "reserve_pool"),
     *("pool_mode", "max_connections", "current_connections", "paused", "disabled"),
 ]
+PEER = [
+    *("type", "user", "database", "state", "addr", "port", "local_addr", "local_port", "connect_time"),
+    *("request_time", "wait", "wait_us", "close_needed", "ptr", "link", "remote_pid", "tls"),
+    "application_name",
+]
 CONFIG = {
     "admin_users": ("admin", ""),
     "auth_file": ("users.txt", ""),
@@ -60,6 +65,18 @@ class FakePooler:
     """Answer PAUSE although servers are busy, as after a WAIT_CLOSE (trap T1)."""
     pause_lag: asyncio.Event | None = None
     """When given: a PAUSE takes effect only once it is set."""
+    clients: dict[str, str] = field(default_factory=lambda: {"7": "web", "8": "web", "9": "report"})
+    """Clients of pool app/app: id → application name."""
+    lists_clients: bool = False
+    """False: SHOW CLIENTS cannot be read."""
+    generation: int = 1
+    """Of its server connections; RECONNECT makes the next one."""
+    unreleased: int = 0
+    """So many connections of the generation before are never released."""
+    closing: bool = False
+    """A SHUTDOWN was taken."""
+    gone: bool = False
+    """Its process has ended: every session is over, and no login is let in."""
 
     def lives_in(self, folder: Path) -> Path:
         """Write the ini that gives what it runs with, and return its path."""
@@ -73,10 +90,14 @@ class FakePooler:
         return path
 
     async def reader(self, name: str, *, as_admin: bool = False) -> FakeSession:  # noqa: ARG002
-        self.opened += 1
-        return FakeSession(self)
+        return self._session()
 
     async def writer(self, name: str) -> FakeSession:  # noqa: ARG002
+        return self._session()
+
+    def _session(self) -> FakeSession:
+        if self.gone or self.closing:
+            raise NodeError(Phase.CONNECT, "Connection refused")
         self.opened += 1
         return FakeSession(self)
 
@@ -92,7 +113,8 @@ class FakePooler:
             "DATABASES": self._databases,
             "CONFIG": self._config,
             "LISTS": lambda: (["list", "items"], [["login_clients", "0"]]),
-            "CLIENTS": lambda: ([], []),
+            "CLIENTS": self._clients,
+            "SERVERS": self._servers,
             "PEERS": lambda: (["peer_id", "host", "port", "pool_size"], []),
         }
         names, cells = rows[what]()
@@ -113,7 +135,7 @@ class FakePooler:
         values |= {
             "database": "app",
             "user": "app",
-            "cl_active": "3",
+            "cl_active": str(len(self.clients)),
             "sv_active": str(self.busy_servers),
             "sv_idle": "0" if held else "2",
             "pool_mode": self.mode,
@@ -134,6 +156,39 @@ class FakePooler:
         rows: list[list[str | None]] = [[key, *pair, "yes"] for key, pair in sorted(self.config.items())]
         return ["key", "value", "default", "changeable"], rows
 
+    def _peer(self, **values: str) -> list[str | None]:
+        """Return a row of SHOW CLIENTS or SERVERS."""
+        row = {**dict.fromkeys(PEER, ""), "database": "app", "user": "app", "wait": "0", "wait_us": "0"}
+        row |= {
+            "close_needed": "0",
+            "addr": "10.0.0.1",
+            "connect_time": "then",
+            "request_time": "now",
+            **values,
+        }
+        return [row[name] for name in self._peer_columns]
+
+    @property
+    def _peer_columns(self) -> list[str]:
+        return PEER if self.version.startswith("1.18") else [*PEER, "id"]
+
+    def _clients(self) -> tuple[list[str], list[list[str | None]]]:
+        if not self.lists_clients:
+            return [], []
+        rows = [
+            self._peer(type="C", state="active", port=f"500{number}", id=number, application_name=name)
+            for number, name in self.clients.items()
+        ]
+        return self._peer_columns, rows
+
+    def _servers(self) -> tuple[list[str], list[list[str | None]]]:
+        held = self.paused or "app" in self.paused_databases
+        new = [f"{self.generation}-{number}" for number in range(0 if held else 2)]
+        old = [f"{self.generation - 1}-{number}" for number in range(self.unreleased)]
+        rows = [self._peer(type="S", state="idle", port="5432", ptr=ptr, id=ptr) for ptr in new]
+        rows += [self._peer(type="S", state="active", close_needed="1", ptr=ptr, id=ptr) for ptr in old]
+        return self._peer_columns, rows
+
     async def take(self, statement: str) -> str:
         self.executed.append(statement)
         self.before_execute(statement)
@@ -144,12 +199,39 @@ class FakePooler:
         elif verb == "RESUME":
             self._resume(database)
         elif verb == "SET":
-            key, value = (part.strip() for part in name.split("=", 1))
-            self.config[key] = (value, self.config[key][1])
+            self._set(name)
+        else:
+            self._do(verb, name, database)
         self.after_execute(statement)
         if verb == "PAUSE" and self.busy_servers and not self.answers_early:
             await asyncio.Event().wait()
         return statement if verb == "SET" else verb
+
+    def _set(self, text: str) -> None:
+        key, value = (part.strip() for part in (text.split(" TO ") if " TO " in text else text.split("=")))
+        if value.startswith("'"):
+            value = value[1:-1].replace("''", "'")
+        self.config[key] = (value, self.config[key][1])
+
+    def _do(self, verb: str, name: str, database: str | None) -> None:
+        """Carry out what neither pauses nor sets."""
+        if verb == "DISABLE" and database is not None:
+            self.disabled_databases.add(database)
+        elif verb == "ENABLE" and database is not None:
+            self.disabled_databases.discard(database)
+        elif verb == "RECONNECT":
+            self.generation += 1
+        elif verb == "KILL" and database is not None:
+            if self.paused or self.suspended:
+                raise AdminError("already suspended/paused", sqlstate="08P01")
+            self.clients.clear()
+            self.paused_databases.add(database)
+        elif verb == "KILL_CLIENT" and self.clients.pop(name, None) is None:
+            raise AdminError("client not found", sqlstate="08P01")
+        elif verb == "SHUTDOWN":
+            self.closing, self.gone = True, not name
+            if self.gone:
+                raise LostConnection(Phase.PROTOCOL, "the connection was closed")
 
     async def _pause(self, database: str | None) -> None:
         if database == "pgbouncer":
@@ -210,5 +292,5 @@ class FakeSession:
         self._closed.set()
 
     def _require_open(self) -> None:
-        if self._closed.is_set():
+        if self._closed.is_set() or self._pooler.gone:
             raise NodeError(Phase.PROTOCOL, "the session is over")

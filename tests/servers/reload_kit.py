@@ -1,0 +1,161 @@
+"""What the tests of RELOAD share: a real bouncer's files as texts, its log, what it shows after a RELOAD."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from console.config.pgbouncer_expect import PeerLine
+from console.config.pgbouncer_lint_files import Lint, lint, wanted
+from console.config.pgbouncer_texts import ConfigTexts, HostFile, Trouble
+from console.errors import AdminError
+from console.lab.bouncer import PgBouncerServer
+from console.lab.secrets import ADMIN, MONITOR
+from console.model.table import ResultTable
+from console.operations.observe import Observation, observe
+from console.operations.reload_check import read_peers
+from console.poolers.dialects import dialect_for
+
+DIALECT = dialect_for("pgbouncer")
+FAILED = ("config file loading failed", "TLS configuration could not be reloaded")
+"""How PgBouncer's log says that a RELOAD failed, on every version."""
+
+
+class Console:
+    """An admin session of the test's own, kept open over every RELOAD; a `WriteSession`."""
+
+    def __init__(self, server: PgBouncerServer) -> None:
+        self.server = server
+        self._link = server.admin()
+
+    async def show(self, what: str, *, timeout_s: float) -> ResultTable:  # noqa: ARG002
+        result = self._link.pgconn.exec_(f"SHOW {what}".encode())
+        names = [(result.fname(at) or b"").decode() for at in range(result.nfields)]
+        rows = [
+            tuple(
+                None
+                if (cell := result.get_value(row, at)) is None
+                else cell.decode("utf-8", "backslashreplace")
+                for at in range(result.nfields)
+            )
+            for row in range(result.ntuples)
+        ]
+        return ResultTable(tuple(names), tuple(rows))
+
+    async def execute(self, statement: str, timeout_s: float | None) -> str:  # noqa: ARG002
+        try:
+            return self._link.execute(statement.encode()).statusmessage or ""
+        except psycopg.Error as error:
+            raise AdminError(str(error), sqlstate=error.sqlstate) from None
+
+    async def close(self) -> None:
+        self._link.close()
+
+    def peers(self) -> dict[int, PeerLine]:
+        return read_peers(asyncio.run(self.show("PEERS", timeout_s=5)))
+
+    def observe(self) -> Observation:
+        return asyncio.run(observe(self, DIALECT, "edge", timeout_s=5, prober=self))
+
+    def reload(self) -> Reloaded:
+        """Send RELOAD and say how it went, by answer and log."""
+        before = len(self._log())
+        try:
+            answer = asyncio.run(self.execute("RELOAD", None))
+        except AdminError as error:
+            answer = f"ERROR: {error.sqlstate}"
+        return Reloaded(answer, self._log()[before:])
+
+    def lets_in(self, user: str = ADMIN) -> bool:
+        """Log in anew."""
+        try:
+            self.server.admin(user=user).close()
+        except psycopg.Error:
+            return False
+        return True
+
+    def _log(self) -> str:
+        return self.server.own_log_path.read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What came of one RELOAD."""
+
+    answer: str
+    log: str
+
+    @property
+    def failed(self) -> bool:
+        return any(words in self.log for words in FAILED)
+
+
+@dataclass
+class Bench:
+    """One bouncer whose files a test breaks and mends."""
+
+    server: PgBouncerServer
+    console: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.console = Console(self.server)
+        self.ini = self.server.config_path.read_bytes()
+        self.users = self.server.userlist_path.read_bytes()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run(self.console.close())
+
+    @property
+    def folder(self) -> Path:
+        return self.server.directory
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write as the server's account, as a new file: PgBouncer looks at its whole seconds and size."""
+        path.unlink(missing_ok=True)
+        self.server.launcher.write_file(path, content)
+
+    def mend(self) -> None:
+        """Put all back as it was at the start."""
+        self.write(self.server.config_path, self.ini)
+        self.write(self.server.userlist_path, self.users)
+        asyncio.run(self.console.execute(f"SET conffile = '{self.server.config_path}'", None))
+        assert not self.console.reload().failed
+
+    @contextmanager
+    def mended(self) -> Iterator[None]:
+        """Mend at the end, whatever happens."""
+        try:
+            yield
+        finally:
+            self.mend()
+
+    def lint(self, seen: Observation) -> Lint:
+        """Judge the files as they are now."""
+        texts = ConfigTexts(str(self.server.config_path), str(self.server.directory), {})
+        while (more := wanted(texts, seen.config, seen.version)) and (more.files or more.looks):
+            looks = {path: None if Path(path).exists() else Trouble.MISSING for path in more.looks}
+            texts = ConfigTexts(
+                texts.root,
+                texts.working_folder,
+                {**texts.files, **{path: read(path) for path in more.files}},
+                {**texts.looked_for, **looks},
+            )
+        return lint(texts, seen.config, seen.version, admin_user=ADMIN, monitor_user=MONITOR)
+
+
+def read(path: str) -> HostFile:
+    """Read a file of this machine."""
+    try:
+        return HostFile(path, Path(path).read_bytes())
+    except FileNotFoundError:
+        return HostFile(path, None, Trouble.MISSING)
+    except IsADirectoryError:
+        return HostFile(path, None, Trouble.FOLDER)

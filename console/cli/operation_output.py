@@ -124,10 +124,7 @@ class Telling:
         named = [f"{name} ({one.data.get('servers')})" for name, one in self._waiting.items()]
         more = f" and {len(named) - _WAITING_NAMED} more" if len(named) > _WAITING_NAMED else ""
         left_s = min(float(one.data.get("remaining_s", 0.0)) for one in self._waiting.values())
-        return (
-            f"{len(named)} targets still have servers in use: {', '.join(named[:_WAITING_NAMED])}{more}; "
-            f"resumed in {left_s:.1f} s otherwise"
-        )
+        return f"waiting for servers of {', '.join(named[:_WAITING_NAMED])}{more}; {left_s:.1f} s left"
 
 
 async def show_receipt(

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -107,3 +108,28 @@ def test_a_signal_at_the_question_says_that_nothing_was_sent(shell: Shell, numbe
     assert process.returncode == 130
     assert "stopped; nothing was sent\r\npooldeck: interrupted\r\n" in seen
     assert shell.records("intent") == []
+
+
+def test_the_first_ctrl_c_lets_the_step_end_and_the_second_does_not(shell: Shell) -> None:
+    with open_transaction(shell.server):
+        process = shell.start("reconnect", "edge", "--yes", "--timeout", "60s")
+        assert process.stderr is not None
+        _read_until(process.stderr, "not released yet")
+        process.send_signal(signal.SIGINT)
+        _read_until(process.stderr, "stopping after the step under way, then undoing; Ctrl-C again: undo now")
+        _read_until(process.stderr, "not released yet")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130, err
+    assert "stopping now; what was begun is undone" in err
+    assert "interrupted" in out
+    (outcome,) = shell.records("outcome")
+    assert outcome["interrupted"]
+
+
+def _read_until(stream: IO[str], words: str) -> None:
+    while True:
+        line = stream.readline()
+        assert line, f"it ended without {words!r}"
+        if words in line:
+            return

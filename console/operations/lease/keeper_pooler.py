@@ -4,8 +4,9 @@ It runs on the pooler's host, under any Python from 3.6 on, with the standard li
 `keeper_wire`). It decides nothing but one thing: a process that is not the one it met is never sent a word.
 
 The evidence after a new login, and why it is this: the settings that tell processes apart must be those of
-the order; the process named by the pid file, where that can be read, must be the one it was; and the bytes
-carried must not have become fewer. A pooler that never carried any gives no evidence but its pid file.
+the order; the process named by the pid file, where that can be read, must be the one it was; and not every
+database's carried bytes may have become fewer. A pooler that carried none gives no evidence but its pid file:
+without that it is left alone.
 """
 # What ruff would have instead is newer than 3.6:
 # ruff: noqa: UP006, UP035, UP045
@@ -42,10 +43,8 @@ class Look(NamedTuple):
 
     paused: Optional[bool]
     """None: not asked, since below 1.19 each such question costs two lines of log; or no longer listed."""
-    carried_bytes: int
-    """Between clients and servers, of what the pause covers."""
-    total_bytes: int
-    """The same of the whole pooler."""
+    traffic: Dict[str, int]
+    """Bytes that went between clients and servers since the pooler started, by database."""
 
 
 class Pooler:
@@ -56,7 +55,7 @@ class Pooler:
         self.database: Optional[str] = order["database"]
         self.exchanges: List[Tuple[str, Optional[str], float, float]] = []
         """Statement, reply, when by the wall clock, and how long it took."""
-        self.total_bytes = 0
+        self._traffic: Dict[str, int] = {}
         self._password = password
         self._session: Optional[Session] = None
         self._has_state = False
@@ -80,7 +79,7 @@ class Pooler:
         self._process = self._process_now()
         seen = self.look(self.order["query_timeout_s"], sure=True)
         baseline = self.order["carried_bytes"]
-        if baseline is not None and seen.carried_bytes < baseline:
+        if baseline is not None and self.carried_bytes(seen) < baseline:
             raise Trouble("protocol", "the pooler was restarted since this was planned")
         return seen
 
@@ -95,15 +94,24 @@ class Pooler:
         try:
             # The state first: whatever is carried between the two questions then counts.
             paused = self._read_paused(limit_s, sure)
-            carried, total = self._read_bytes(limit_s)
+            traffic = self._read_traffic(limit_s)
         except (LookupError, ValueError, StopIteration) as error:
             self.drop()
             raise Trouble("parse", f"the pooler's answers were not understood: {error!r}") from error
         if self._new:
-            self._require_same(total)
+            self._require_same(traffic)
             self._new = False
-        self.total_bytes = total
-        return Look(paused, carried, total)
+        self._traffic = traffic
+        return Look(paused, traffic)
+
+    def carried_bytes(self, seen: Look) -> int:
+        """Return what went through what the pause covers."""
+        return sum(count for name, count in seen.traffic.items() if self.database in (None, name))
+
+    def served(self, before: Mapping[str, int], seen: Look) -> bool:
+        """Say whether clients of what the pause covers were served since `before`."""
+        covered = (name for name in seen.traffic if self.database in (None, name))
+        return any(seen.traffic[name] > before.get(name, 0) for name in covered)
 
     def send(self, statement: str) -> str:
         """Send a statement of the order and keep what came back; a tag is returned."""
@@ -166,14 +174,13 @@ class Pooler:
             self.drop()
             raise
 
-    def _read_bytes(self, limit_s: float) -> Tuple[int, int]:
-        carried = total = 0
-        for row in self._ask("SHOW STATS", limit_s).rows:
-            if row["database"] != "pgbouncer":
-                moved = int(row["total_received"] or 0) + int(row["total_sent"] or 0)
-                total += moved
-                carried += moved if self.database in (None, row["database"]) else 0
-        return carried, total
+    def _read_traffic(self, limit_s: float) -> Dict[str, int]:
+        rows = self._ask("SHOW STATS", limit_s).rows
+        return {
+            row["database"] or "": int(row["total_received"] or 0) + int(row["total_sent"] or 0)
+            for row in rows
+            if row["database"] != "pgbouncer"
+        }
 
     def _config(self, limit_s: float) -> Dict[str, str]:
         return {row["key"] or "": row["value"] or "" for row in self._ask("SHOW CONFIG", limit_s).rows}
@@ -197,20 +204,21 @@ class Pooler:
             raise
         raise Trouble("protocol", "the probe for a pause was not refused")
 
-    def _require_same(self, total_bytes: int) -> None:
+    def _require_same(self, traffic: Mapping[str, int]) -> None:
         process = self._process_now()
         if process is not None and self._process is not None and process != self._process:
             raise Over(ANOTHER_PROCESS, "the pooler was restarted, and the pause ended with it")
-        if total_bytes < self.total_bytes:
+        before = {name: count for name, count in self._traffic.items() if count}
+        # One database may lose its own without a restart: by KILL, a RELOAD, or idle pools (1.26).
+        if before and all(traffic.get(name, 0) < count for name, count in before.items()):
             raise Over(
-                ANOTHER_PROCESS,
-                "its counters began anew: the pooler was restarted, and the pause ended with it",
+                ANOTHER_PROCESS, "its counters began anew: it was restarted, and the pause ended with it"
             )
-        if total_bytes == 0 and (process is None or self._process is None):
+        if not before and (process is None or self._process is None):
             raise Over(
                 ANOTHER_PROCESS,
-                "the session was lost, and nothing tells this process from a restarted one: it has carried "
-                "nothing yet and its pid file cannot be read; nothing was sent",
+                "the session was lost, and nothing tells this process from a restarted one: it had carried "
+                "nothing and its pid file cannot be read; nothing was sent",
             )
 
     def _process_now(self) -> Optional[str]:

@@ -14,7 +14,8 @@ It never lifts a later pause of somebody else's:
 * After a lost session it must be the same process: see `keeper_pooler`.
 
 Until its first `renew` a keeper does nothing, and then leaves no trace: a console that had no answer from it
-goes on without it. SIGTERM has it lift at once; SIGHUP is ignored.
+goes on without it. SIGTERM has it lift at once, so where logind ends what a lost SSH session leaves behind
+(KillUserProcesses=yes) clients are served early, not late. SIGHUP is ignored.
 """
 # What ruff would have instead is newer than 3.6:
 # ruff: noqa: UP006, UP035, UP045
@@ -63,9 +64,11 @@ class Keeper:
         self.pooler = Pooler(order, password)
         self.confirmed = self.terminated = False
         self.ends_s = clock() + CONFIRM_S
-        self.held_bytes: Optional[int] = None
-        """What was carried when it was held; None: not held, or not known yet."""
         self.held = False
+        self.held_bytes: Optional[int] = None
+        """What its console saw carried when it was held; None: it did not say."""
+        self.held_traffic: Optional[Dict[str, int]] = None
+        """The same as seen here; None: not looked yet."""
         self.seen_paused = False
         self.seen: Optional[Look] = None
         self.trouble: Optional[str] = None
@@ -73,6 +76,7 @@ class Keeper:
         self._stranger = False
         self._sent = False
         """RESUME was sent: what is paused afterwards may be somebody else's."""
+        self._answered = False
         self._refusal: Optional[str] = None
         self._owed: List[str] = []
         """Statements that put settings back and have not been answered."""
@@ -85,22 +89,23 @@ class Keeper:
         """Meet the pooler; return what the console is told of it."""
         self.seen = self.pooler.begin()
         self._look_at_s = clock() + LOOK_S
-        return {"paused": self.seen.paused, "carried_bytes": self.seen.carried_bytes}
+        return {"paused": self.seen.paused, "carried_bytes": self.pooler.carried_bytes(self.seen)}
 
     def hear(self, lines: List[str]) -> None:
         """Do what the console says."""
         for line in lines:
             word, _, value = line.partition(" ")
             if word == "renew":
-                self.confirmed = True
                 self.ends_s = clock() + float(value)
-            elif word == "held":
+                self.confirmed = True
+            elif word == "held" and not self.held:
                 # Told again with every renewal: only the first time is the moment it became so.
-                if not self.held:
-                    self.held, self.held_bytes = True, int(value) if value else None
-                    self._look_at_s = 0.0
+                self.held, self.held_bytes = True, int(value) if value else None
+                self._look_at_s = 0.0
             elif word == "release" and not self._sent:
-                raise Over(RELEASED, "its console released it; nothing was sent")
+                with contextlib.suppress(Trouble):
+                    self._settle()
+                raise Over(RELEASED, f"its console released it; it was not resumed here{self._debts()}")
 
     def tick(self) -> float:
         """Do what is due; return in how many seconds to come again.
@@ -133,7 +138,6 @@ class Keeper:
             "lifting": self._gives_up_s is not None,
             "held": self.held,
             "paused": self.seen.paused if self.seen else None,
-            "carried_bytes": self.seen.carried_bytes if self.seen else None,
             "connected": self.pooler.connected,
             "trouble": self.trouble,
         }
@@ -153,25 +157,30 @@ class Keeper:
     def _judge(self, seen: Look) -> None:
         """Find out whether what is seen still is the pause of the order, or no pause yet."""
         self.seen, self._stranger = seen, False
-        if self.held and self.held_bytes is None:
-            self.held_bytes = seen.carried_bytes
-        if self.held_bytes is not None and not self._sent:
-            if seen.carried_bytes > self.held_bytes:
-                paused = "; it is paused again, and that pause is not ours" if seen.paused else ""
-                raise Over(NOT_PAUSED, f"somebody resumed it: clients were served since it was held{paused}")
+        if self._sent:
+            return
+        if self.held and self._served(seen):
+            paused = "; it is paused again, and that pause is not ours" if seen.paused else ""
+            raise Over(NOT_PAUSED, f"somebody resumed it: clients were served since it was held{paused}")
+        if self.held:
             # A pool that is idle for long enough may be removed, with its counters (1.26).
-            self.held_bytes = seen.carried_bytes
-        if seen.paused is False and not self._sent and (self.held or self.seen_paused):
+            self.held_traffic = seen.traffic
+        if seen.paused is False and (self.held or self.seen_paused):
             raise Over(NOT_PAUSED, "somebody resumed it")
         self.seen_paused = self.seen_paused or bool(seen.paused)
+
+    def _served(self, seen: Look) -> bool:
+        if self.held_traffic is not None:
+            return self.pooler.served(self.held_traffic, seen)
+        return self.held_bytes is not None and self.pooler.carried_bytes(seen) > self.held_bytes
 
     def _rescue(self) -> None:
         """Look, lift, and read back; whatever stands in the way is tried again later."""
         limit_s = self.order["query_timeout_s"]
         try:
             seen = self.pooler.look(limit_s, sure=True)
-            self._judge(seen)
             self._settle()
+            self._judge(seen)
             if self._sent:
                 self._conclude(seen)
             elif seen.paused is False:
@@ -188,9 +197,9 @@ class Keeper:
     def _conclude(self, seen: Look) -> None:
         """Say what came of a RESUME that was sent, if that can be told."""
         self.seen = seen
-        served = self.held_bytes is not None and seen.carried_bytes > self.held_bytes
-        unlisted = seen.paused is None and self.pooler.database is not None
-        if self._owed or not (seen.paused is False or served or unlisted):
+        # What was held had its PAUSE answered, so none of ours can follow a RESUME that was answered.
+        theirs = self.held and (self._answered or self._served(seen))
+        if self._owed or (seen.paused and not theirs):
             return
         if self._refusal is not None:
             raise Over(NOT_PAUSED, f"somebody resumed it first: {self._refusal}")
@@ -210,6 +219,7 @@ class Keeper:
         self._sent, self._refusal = True, None
         try:
             self.pooler.send(statements[main])
+            self._answered = True
             if self._owed:
                 self.pooler.warm_up()
         except Refused as refusal:
@@ -244,10 +254,11 @@ class Keeper:
             self.pooler.drop()
 
     def _gave_up(self) -> str:
-        text = "it could not be resumed within {:g} s: {}".format(self.order["rescue_s"], self.trouble)
-        if self._owed:
-            text += "; put back by hand: {}".format(", ".join(self._owed))
-        return text
+        limit_s = self.order["rescue_s"]
+        return f"it could not be resumed within {limit_s:g} s: {self.trouble}{self._debts()}"
+
+    def _debts(self) -> str:
+        return "; put back by hand: {}".format(", ".join(self._owed)) if self._owed else ""
 
 
 def main(task: Mapping[str, Any]) -> None:

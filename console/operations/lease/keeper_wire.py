@@ -204,6 +204,8 @@ class Session:
         method = struct.unpack_from("!I", body)[0]
         if method in (0, 12):
             return
+        if method not in (3, 5, 10) or (method == 10 and b"SCRAM-SHA-256" not in body[4:].split(b"\0")):
+            raise Trouble("auth", f"the pooler wants a login of a kind that a keeper lacks (number {method})")
         if password is None:
             raise Trouble("auth", "the pooler asks for a password, and there is none")
         secret = password.encode()
@@ -212,12 +214,8 @@ class Session:
         elif method == 5:
             inner = hashlib.md5(secret + user.encode()).hexdigest().encode()
             self._send(b"p", b"md5" + hashlib.md5(inner + body[4:8]).hexdigest().encode() + b"\0")
-        elif method == 10 and b"SCRAM-SHA-256" in body[4:].split(b"\0"):
-            self._scram(password)
         else:
-            raise Trouble(
-                "auth", f"the pooler asks for a way to log in that a keeper lacks (number {method})"
-            )
+            self._scram(password)
 
     def _scram(self, password: str) -> None:
         nonce = base64.b64encode(os.urandom(18))
@@ -257,8 +255,8 @@ class Session:
         self._send_raw(kind + struct.pack("!I", len(body) + 4) + body)
 
     def _send_raw(self, data: bytes) -> None:
-        self._link.settimeout(self._remaining_s())
         try:
+            self._link.settimeout(self._remaining_s())
             self._link.sendall(data)
         except OSError as error:
             raise Trouble("protocol", f"the connection broke: {error}") from error
@@ -272,8 +270,8 @@ class Session:
 
     def _receive(self, count: int, most: int = 65536) -> bytes:
         while len(self._data) < count:
-            self._link.settimeout(self._remaining_s())
             try:
+                self._link.settimeout(self._remaining_s())
                 more = self._link.recv(most)
             except socket.timeout:
                 continue  # `_remaining_s` says so

@@ -56,7 +56,7 @@ class KeeperOutcome(StrEnum):
 
     RESUMED = "resumed"
     RELEASED = "released"
-    """By its console; it sent nothing."""
+    """By its console; it did not resume."""
     NOT_PAUSED = "not paused any more"
     """Somebody else resumed it, or it never was paused."""
     ANOTHER_PROCESS = "another process"
@@ -322,7 +322,7 @@ def _report(host: str, values: Mapping[str, Any]) -> KeeperReport:
             trouble=state.get("trouble"),
             result=None if result is None else _result(result),
         )
-    except (KeyError, TypeError, ValueError) as odd:
+    except (AttributeError, KeyError, TypeError, ValueError) as odd:
         raise NodeError(Phase.PARSE, f"a keeper's report cannot be read: {odd!r}", where=host) from odd
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
@@ -241,7 +242,8 @@ def microseconds(text: str) -> int | None:
     is_hex = "0x" in bare
     number = float.fromhex(bare) if is_hex else float(bare)
     mantissa = re.split("p" if is_hex else "e", bare)[0].replace("0x", "")
-    underflow = number == 0 and re.search("[1-9a-f]" if is_hex else "[1-9]", mantissa) is not None
+    is_nothing = re.search("[1-9a-f]" if is_hex else "[1-9]", mantissa) is None
+    underflow = abs(number) < sys.float_info.min and not is_nothing
     if number < 0 or underflow or (math.isinf(number) and "inf" not in bare):
         raise ValueError("must be a number of seconds, 0 or more")
     if not math.isfinite(number) or number * 1_000_000 >= _LONG:

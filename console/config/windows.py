@@ -31,7 +31,7 @@ class Window:
     begin_minute: int
     """Of the day, 0 to 1439."""
     end_minute: int
-    """Of the day, 1 to 1440; not after `begin_minute`: of the next day."""
+    """Of the day, 0 to 1440; not after `begin_minute`: of the next day."""
     zone: tzinfo
     zone_name: str
 
@@ -58,7 +58,7 @@ class Window:
         """Yield the moments of a local day at which it may open, in order."""
         begin_s, end_s = self._epoch_s(day, 0), self._epoch_s(day + timedelta(days=1), 0)
         if end_s - begin_s == _DAY_MINUTES * 60:
-            yield from sorted({begin_s, self._epoch_s(day, self.begin_minute)})
+            yield self._epoch_s(day, self.begin_minute)
         else:
             # Clocks change on this day: its begin may be skipped or come twice, and it may open after a gap.
             yield from (begin_s + 60 * minute for minute in range(int(end_s - begin_s) // 60))
@@ -79,8 +79,7 @@ def parse_window(text: str) -> Window:
     begin, end = _minute(found["begin"], last=_DAY_MINUTES - 1), _minute(found["end"], last=_DAY_MINUTES)
     if begin == end:
         raise ValueError(f"the window {found['begin']}-{found['end']} is empty; all day is 00:00-24:00")
-    # An end of 00:00 is midnight: 24:00 of the day on which it began.
-    return Window(text, _days(found["days"]), begin, end or _DAY_MINUTES, _zone(found["zone"]), found["zone"])
+    return Window(text, _days(found["days"]), begin, end, _zone(found["zone"]), found["zone"])
 
 
 def next_opening(windows: Iterable[Window], wall_s: float) -> tuple[Window, float] | None:

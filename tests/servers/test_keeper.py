@@ -98,18 +98,18 @@ async def test_a_pause_that_comes_a_moment_after_the_lease_s_end_is_lifted(
 
 
 async def test_a_console_that_never_paused_leaves_nothing_to_lift(
-    make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
+    make_pgbouncer: MakePgBouncer, post: Post
 ) -> None:
-    keeper = await post.arm(make_pgbouncer(pgbouncer_version), ttl_s=0.1)
+    keeper = await post.arm(make_pgbouncer(), ttl_s=0.1)
     result = await post.result(keeper)
     assert (result.outcome, result.exchanges) == (KeeperOutcome.NOT_PAUSED, ())
 
 
 @either
 async def test_a_released_keeper_leaves_the_pause_alone_and_nothing_of_itself(
-    make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post, database: str | None
+    make_pgbouncer: MakePgBouncer, post: Post, database: str | None
 ) -> None:
-    server = make_pgbouncer(pgbouncer_version)
+    server = make_pgbouncer()
     keeper = await hold(post, server, database)
     report = await post.report(keeper)
     result = await keeper.release(timeout_s=LIMIT_S)
@@ -214,9 +214,9 @@ async def test_a_restarted_pooler_s_pause_is_not_ours(
 
 
 async def test_a_pooler_that_hangs_when_time_is_up_is_resumed_when_it_moves_again(
-    make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
+    make_pgbouncer: MakePgBouncer, post: Post
 ) -> None:
-    server = make_pgbouncer(pgbouncer_version)
+    server = make_pgbouncer()
     with serving(server):
         keeper = await hold(post, server, query_timeout_s=0.5, connect_timeout_s=0.5)
         with server.stopped():
@@ -264,9 +264,9 @@ async def test_clients_of_a_resumed_database_are_served_at_once(
 
 
 async def test_sigterm_lifts_at_once_and_sighup_does_nothing(
-    make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
+    make_pgbouncer: MakePgBouncer, post: Post
 ) -> None:
-    server = make_pgbouncer(pgbouncer_version)
+    server = make_pgbouncer()
     keeper = await hold(post, server)
     pid = (await post.report(keeper)).pid
     assert pid is not None

@@ -71,14 +71,22 @@ def _verdict_text(verdict: Verdict) -> str:
 
 
 class Telling:
-    """Tells a run while it goes: lines to standard error, or JSON lines to standard output."""
+    """Tells a run while it goes: lines for people, or objects for programs."""
 
-    def __init__(self, plan: Plan, *, as_json: bool) -> None:
-        self._many = plan.target_count > 1
-        self._json = Outlet(sys.stdout) if as_json else None
-        self._lines = Outlet(sys.stderr)
+    def __init__(self, lines: Outlet, objects: Outlet | None, *, many: bool) -> None:
+        """Take the streams.
+
+        Args:
+            lines: for people: events when there are no `objects`, and what we say ourselves.
+            objects: for JSON; None: nobody asked for it.
+            many: it is a run on many targets.
+        """
+        self._many = many
+        self._json = objects
+        self._lines = lines
         self._waiting: dict[str, Event] = {}
         self._told_at_s: dict[str, float] = {}
+        self._told_servers: dict[str, Any] = {}
 
     async def follow(self, run: Run) -> None:
         """Tell every event until the run is over."""
@@ -96,8 +104,7 @@ class Telling:
             if event.kind is not EventKind.WAITING or self._is_due(event.target, event.at_s):
                 self._json.line(json.dumps({"type": "event", **event.as_dict()}))
         elif event.kind is EventKind.WAITING:
-            if self._is_due("", event.at_s):
-                self._lines.line(self._waiting_text(event))
+            self._tell_waiting(event)
         elif event.kind is EventKind.HOLDING and self._lines.is_terminal:
             self._lines.rewrite(f"{event.target}: {event.text}")
         elif event.kind is not EventKind.FINISHED or self._many:
@@ -111,6 +118,7 @@ class Telling:
         """Wait a moment for what was told; one who does not read it does not keep us."""
         self._lines.settle()
         await self._lines.drained(limit_s=PROGRESS_LIMIT_S)
+        self._lines.close()
 
     def _is_due(self, key: str, at_s: float) -> bool:
         if at_s - self._told_at_s.get(key, float("-inf")) < WAITING_EVERY_S:
@@ -118,9 +126,20 @@ class Telling:
         self._told_at_s[key] = at_s
         return True
 
-    def _waiting_text(self, event: Event) -> str:
-        if len(self._waiting) == 1:
-            return f"{event.target}: {event.text}"
+    def _tell_waiting(self, event: Event) -> None:
+        """Tell what is waited for: on a terminal in full when it changes, and a countdown in between."""
+        if not self._lines.is_terminal:
+            if self._is_due("", event.at_s):
+                alone = len(self._waiting) == 1
+                self._lines.line(f"{event.target}: {event.text}" if alone else self._waiting_text())
+            return
+        servers = event.data.get("servers")
+        if self._told_servers.get(event.target, -1) != servers:
+            self._told_servers[event.target] = servers
+            self._lines.line(f"{event.target}: {event.text}")
+        self._lines.rewrite(self._waiting_text())
+
+    def _waiting_text(self) -> str:
         named = [f"{name} ({one.data.get('servers')})" for name, one in self._waiting.items()]
         more = f" and {len(named) - _WAITING_NAMED} more" if len(named) > _WAITING_NAMED else ""
         left_s = min(float(one.data.get("remaining_s", 0.0)) for one in self._waiting.values())
@@ -128,7 +147,13 @@ class Telling:
 
 
 async def show_receipt(
-    receipt: RunReceipt, plan: Plan, now_s: float, *, as_json: bool, verbose: bool, enough: asyncio.Event
+    receipt: RunReceipt,
+    plan: Plan,
+    now_s: float,
+    objects: Outlet | None,
+    *,
+    verbose: bool,
+    enough: asyncio.Event,
 ) -> None:
     """Print what came of a run; failing at it must hide neither the outcome nor the warnings.
 
@@ -136,14 +161,15 @@ async def show_receipt(
         receipt: of the run.
         plan: what it ran.
         now_s: the wall clock.
-        as_json: JSON lines instead of text.
+        objects: where its JSON goes, behind the events; None: text to standard output.
         verbose: every target in full.
         enough: set when whoever waits for us has had enough of a reader that does not read.
     """
-    out = Outlet(sys.stdout)
-    for text in _json_lines(receipt) if as_json else _text_blocks(receipt, width_of(out), verbose=verbose):
+    out = objects or Outlet(sys.stdout)
+    for text in _json_lines(receipt) if objects else _text_blocks(receipt, width_of(out), verbose=verbose):
         out.line(text)
     await out.drained(limit_s=None, enough=enough)
+    out.close()
     if out.error is not None:
         silence_output()
         note(f"the receipt could not be written ({out.error.strerror}); the journal has it")

@@ -125,17 +125,17 @@ def _show_before(plan: Plan, wish: Wish) -> None:
 async def _followed(run: Run, plan: Plan, wish: Wish, clock: Clock) -> int:
     """Tell a run until it is over, then its receipt; signals stop the run, which undoes what it must."""
     from console.cli.operation_output import Telling, ending, show_receipt
+    from console.cli.outlet import Outlet
 
-    telling = Telling(plan, as_json=wish.as_json)
+    objects = Outlet(sys.stdout) if wish.as_json else None
+    telling = Telling(Outlet(sys.stderr), objects, many=plan.target_count > 1)
     enough = asyncio.Event()
     divert_signals(_stopper(run, telling, enough))
     follower = asyncio.create_task(telling.follow(run))
     receipt = await run.receipt()
     await asyncio.wait({follower})
     await telling.end()
-    await show_receipt(
-        receipt, plan, clock.wall_s(), as_json=wish.as_json, verbose=wish.verbose, enough=enough
-    )
+    await show_receipt(receipt, plan, clock.wall_s(), objects, verbose=wish.verbose, enough=enough)
     return ending(receipt)[0]
 
 

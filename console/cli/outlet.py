@@ -31,7 +31,7 @@ class Outlet:
         self._stream = stream
         self._descriptor = _descriptor(stream)
         self._encoding = (stream.encoding if stream is not None else None) or "utf-8"
-        self._queue: SimpleQueue[str | Callable[[], object]] = SimpleQueue()
+        self._queue: SimpleQueue[str | Callable[[], object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._shown = 0
         """Columns of the line that can still be written over; 0: none."""
@@ -78,6 +78,11 @@ class Outlet:
                 wait.cancel()
         return written.is_set()
 
+    def close(self) -> None:
+        """End it once all is written; nothing may be written afterwards. The stream stays open."""
+        if self._thread is not None:
+            self._queue.put(None)
+
     def _erasing(self) -> str:
         """Return what takes the last line away without escape codes, which not every terminal knows."""
         shown, self._shown = self._shown, 0
@@ -103,8 +108,7 @@ class Outlet:
             self.error = error
 
     def _write_all(self) -> None:
-        while True:
-            item = self._queue.get()
+        while (item := self._queue.get()) is not None:
             if not isinstance(item, str):
                 item()
             elif self.error is None:

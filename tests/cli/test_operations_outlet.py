@@ -56,6 +56,7 @@ async def test_a_reader_that_does_not_read_holds_nothing_up() -> None:
                 await asyncio.sleep(0.01)
         loop.remove_reader(reader)
         assert read.lstrip(b"x").decode() == "one\ntwo →\n"
+        outlet.close()
 
 
 async def test_a_reader_that_has_gone_is_an_error_to_look_at_and_no_exception() -> None:
@@ -67,6 +68,7 @@ async def test_a_reader_that_has_gone_is_an_error_to_look_at_and_no_exception() 
         outlet.line("two")
         assert await outlet.drained(limit_s=LIMIT_S)
         assert isinstance(outlet.error, BrokenPipeError)
+        outlet.close()
 
 
 async def test_a_stream_that_was_closed_before_the_start_takes_everything() -> None:
@@ -130,3 +132,4 @@ async def test_a_countdown_is_one_line_of_a_terminal(terminal: tuple[int, TextIO
     outlet.rewrite("a line that is longer than the terminal")
     assert await outlet.drained(limit_s=LIMIT_S)
     assert _shown(ours) == "a line that is long"
+    outlet.close()

@@ -25,6 +25,8 @@ from console.operations.step import Step, plural, why
 from console.poolers.base import ShutdownMode
 
 POLL_S = 0.5
+WATCH_ENDS_S = 3.0
+"""How long after SHUTDOWN the other session may take to end."""
 REFUSED_LIMIT_S = 5.0
 """How long after its end a pooler's address is tried until it refuses."""
 _REFUSES = frozenset({Phase.CONNECT, Phase.TUNNEL})
@@ -103,7 +105,7 @@ class _Ending:
     async def _watch_ended(self) -> bool:
         """Say whether the process closed the other session; a link that is only slow or cut is no proof."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + REFUSED_LIMIT_S
+        end = loop.time() + WATCH_ENDS_S
         while True:
             try:
                 await self._watch.show("VERSION", timeout_s=self._step.query_timeout_s)
@@ -136,7 +138,7 @@ class _Ending:
         step = self._step
         loop = asyncio.get_running_loop()
         end = loop.time() + step.parameters.timeout_s
-        refused = await self._refuses(limit_s=0.0)
+        refused = await self._refuses(at_once=True)
         for_clients = step.parameters.mode is ShutdownMode.FOR_CLIENTS
         while True:
             try:
@@ -239,10 +241,10 @@ class _Ending:
         )
         return step.receipt(Outcome.OK, f"it exited: {seen}", None, verified=verified)
 
-    async def _refuses(self, limit_s: float = REFUSED_LIMIT_S) -> bool | None:
+    async def _refuses(self, *, at_once: bool = False) -> bool | None:
         """Say whether new logins are refused, trying for a while; None when that cannot be told."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + limit_s
+        end = loop.time() + (0.0 if at_once else REFUSED_LIMIT_S)
         while True:
             found: bool | None = False
             try:

@@ -20,6 +20,7 @@ from console.operations.radius_join import address_of
 from console.operations.spec import Ask, Look, Parameters, Standing, state_words
 from console.operations.step import plural
 from console.poolers.base import Capability, ShutdownMode
+from console.poolers.results import parse_in_slices
 
 CONSOLES_SHOWN = 10
 
@@ -37,7 +38,7 @@ class Found:
     """What a shutdown meets besides applications; no permit is bound to it."""
 
     consoles: tuple[Client, ...]
-    """Sessions on the admin console; one of them is ours."""
+    """Sessions on the admin console, one of them ours; () when they do not matter."""
     start: str | None
     """How it is started again on its host; None: the inventory does not say."""
 
@@ -48,14 +49,18 @@ class Found:
 
 
 async def look_for_consoles(look: Look) -> Found:
-    """Read who is on the admin console.
+    """Read who is on the admin console, when that would keep the pooler from exiting.
 
     Raises:
         NodeError: it could not be read.
     """
-    table = await look.session.show("CLIENTS", timeout_s=look.timeout_s)
-    consoles = [c for c in look.dialect.parse_clients(table) if c.database == ADMIN_DATABASE]
-    return Found(tuple(consoles), _start(look.node) if isinstance(look.node, Bouncer) else None)
+    start = _start(look.node) if isinstance(look.node, Bouncer) else None
+    if look.parameters.mode is not ShutdownMode.FOR_CLIENTS:
+        return Found((), start)
+    clients = await parse_in_slices(
+        look.dialect.parse_clients, await look.session.show("CLIENTS", timeout_s=look.timeout_s)
+    )
+    return Found(tuple(client for client in clients if client.database == ADMIN_DATABASE), start)
 
 
 def _start(bouncer: Bouncer) -> str | None:

@@ -94,8 +94,8 @@ def test_a_verb_is_a_command_with_help_and_its_options(name: str) -> None:
     commands_of_the_cli.register(app)
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
-    for option in ("--plan", "--yes", "--confirm", "--json", "--timeout"):
-        assert option in shown.output
+    for flag in ("--plan", "--yes", "--confirm", "--json", "--timeout"):
+        assert flag in shown.output
     for option in REGISTRY[name].verb.options:
         wanted = option.flag.split("/")[0] if option.flag else option.metavar
         assert wanted in shown.output

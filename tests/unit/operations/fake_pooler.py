@@ -95,6 +95,10 @@ class FakePooler:
     async def writer(self, name: str) -> FakeSession:  # noqa: ARG002
         return self._session()
 
+    async def probe(self, name: str) -> str:
+        self._session()
+        return f"nothing but a login to {name}"
+
     def _session(self) -> FakeSession:
         if self.gone or self.closing:
             raise NodeError(Phase.CONNECT, "Connection refused")

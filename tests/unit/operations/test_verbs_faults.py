@@ -282,9 +282,6 @@ class Pair(FakePooler):
     async def writer(self, name: str) -> FakeSession:
         return await self.each[name].writer(name)
 
-    async def probe(self, name: str) -> str:
-        return f"nothing on {name}"
-
 
 @pytest.mark.parametrize(
     ("verb", "selector", "parameters", "sent"),

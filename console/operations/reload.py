@@ -60,8 +60,8 @@ class _Reading:
         if self.locked_out is not None:
             return f"a new login to its console is refused: {self.locked_out}"
         if self.mismatches:
-            count = plural(len(self.mismatches), "thing")
-            return f"{count} differ from what the files say: {'; '.join(self.mismatches[:_NAMES_SHOWN])}"
+            count = plural(len(self.mismatches), "difference")
+            return f"{count} from what the files say: {'; '.join(self.mismatches[:_NAMES_SHOWN])}"
         return None
 
 
@@ -172,6 +172,16 @@ async def _settle(
             f"{why(answer.lost)}; nothing differs from before, so whether it was reloaded is not known",
             words,
             next_steps=(step.target.command("reload"),),
+        )
+    changed = await changed_files(look) if judged else ()
+    if changed:
+        return step.receipt(
+            Outcome.FAILED,
+            f"{answer.words}, but {', '.join(changed)} changed meanwhile: what was read may not be what was "
+            "checked",
+            words,
+            differences=lines,
+            next_steps=(f"{step.target.command('reload')} --plan",),
         )
     verified = ["settings and databases read before and after", "settings did not fall to defaults"]
     if judged:

@@ -136,7 +136,7 @@ class _Databases:
             if gone.automatic:
                 yield f"database {gone.name}: not listed; an automatic one (*) stays as it is"
             else:
-                yield f"database {gone.name}: removed, its {plural(gone.clients, 'client')} are cut"
+                yield f"database {gone.name}: removed, {_cut(gone.clients)}"
         for name in sorted(self._expected.databases.keys() - self._running.keys()):
             yield f"database {name}: added, {definition(self._expected.databases[name])}"
         for old, new in self._changed:
@@ -148,8 +148,8 @@ class _Databases:
         for gone in self.removed:
             if gone.automatic and gone.clients:
                 yield (
-                    f"database {gone.name} is not listed: if it was until now, its "
-                    f"{plural(gone.clients, 'client')} are cut; an automatic one (*) stays"
+                    f"database {gone.name} is not listed: if it was until now, {_cut(gone.clients)}; "
+                    "an automatic one (*) stays"
                 )
         for old, new in self._changed:
             listed = self._expected.databases[old.name]
@@ -159,8 +159,8 @@ class _Databases:
                 )
             if self._kills(old, new):
                 yield (
-                    f"database {old.name}: its forced user changes, and on {self._seen.version} each of its "
-                    f"{plural(self._clients(old.name), 'client')} dies at its next query"
+                    f"database {old.name}: its forced user changes, and on {self._seen.version} a client that "
+                    f"is connected dies at its next query: {plural(self._clients(old.name), 'client')}"
                 )
         before, after = self._ceiling(self._running), self._ceiling(self._expected.databases)
         if before is not None and after is not None and after > before:
@@ -188,7 +188,7 @@ class _Databases:
         if not any(_differ(old, new, column) for column in _RECYCLING):
             return ""
         servers = self._seen.servers(Target(self._seen.bouncer, old.name))
-        return f"; its {plural(servers, 'server connection')} are replaced as they are released"
+        return f"; {plural(servers, 'server connection')} to be replaced when released"
 
     def _clients(self, name: str) -> int:
         return sum(
@@ -306,6 +306,10 @@ def _differ(old: Database, new: Database, column: str) -> bool:
     if column in _NUMBERS:
         return before is not None and after is not None and before != after
     return (before or None) != (after or None)
+
+
+def _cut(clients: int) -> str:
+    return f"{plural(clients, 'client')} to be cut" if clients else "no client uses it"
 
 
 def _word(value: object) -> str:

@@ -121,12 +121,12 @@ def _linted(told: _Told, look: ConfigLook, lint: Lint, ask: Ask[Observation]) ->
     told.warnings += would.warnings
     if would.undone:
         told.warnings.append(
-            f"{plural(len(would.undone), 'value')} that somebody SET would be undone: "
+            f"would undo {plural(len(would.undone), 'value')} that somebody SET: "
             f"{', '.join(line.partition(':')[0] for line in would.undone)} (trap T6)"
         )
     if would.doomed_clients:
         told.tier = Tier.CUT
-        told.warnings.append(f"{plural(would.doomed_clients, 'client')} lose their connection (trap T7)")
+        told.warnings.append(f"cuts {plural(would.doomed_clients, 'client')} (trap T7)")
     told.warnings += _users_gone(look, ask.seen.version)
     told.warnings += _about_copies(look)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -18,8 +19,16 @@ from console.lab.bouncer import PgBouncerServer
 from console.lab.secrets import ADMIN, MONITOR
 from console.model.table import ResultTable
 from console.operations.observe import Observation, observe
+from console.operations.plan import TargetPlan
+from console.operations.reach import Reach
 from console.operations.reload_check import read_peers
+from console.operations.service import OperationService
+from console.operations.sessions import Connector, ReadSession, WriteSession
+from console.poolers.connect import PoolerConnector
 from console.poolers.dialects import dialect_for
+from console.transport.base import Transport
+from tests.harness.leases import FakeLeases
+from tests.servers.operations_kit import Desk, LabPasswords
 
 DIALECT = dialect_for("pgbouncer")
 FAILED = ("config file loading failed", "TLS configuration could not be reloaded")
@@ -159,3 +168,87 @@ def read(path: str) -> HostFile:
         return HostFile(path, None, Trouble.MISSING)
     except IsADirectoryError:
         return HostFile(path, None, Trouble.FOLDER)
+
+
+class Meddler:
+    """A connector through which a test edits files at a chosen moment of a run."""
+
+    def __init__(self, inner: Connector) -> None:
+        self._inner = inner
+        self.after_look: Callable[[], None] = lambda: None
+        """Called when the run makes sure of the process it has, once: the last look is over then."""
+        self.before_reload: Callable[[], None] = lambda: None
+        """Called in the last instant before the first RELOAD is sent, once."""
+        self.sent: list[str] = []
+
+    async def reader(self, name: str, *, as_admin: bool = False) -> ReadSession:
+        return await self._inner.reader(name, as_admin=as_admin)
+
+    async def writer(self, name: str) -> WriteSession:
+        return _Meddled(await self._inner.writer(name), self)
+
+    async def probe(self, name: str) -> str:
+        return await self._inner.probe(name)
+
+
+class _Meddled:
+    def __init__(self, session: WriteSession, meddler: Meddler) -> None:
+        self._session = session
+        self._meddler = meddler
+
+    async def show(self, what: str, *, timeout_s: float) -> ResultTable:
+        if what == "CONFIG":
+            act, self._meddler.after_look = self._meddler.after_look, lambda: None
+            act()
+        return await self._session.show(what, timeout_s=timeout_s)
+
+    async def execute(self, statement: str, timeout_s: float | None) -> str:
+        if statement == "RELOAD":
+            act, self._meddler.before_reload = self._meddler.before_reload, lambda: None
+            act()
+            self._meddler.sent.append(statement)
+        return await self._session.execute(statement, timeout_s)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class ReloadDesk(Desk):
+    """A desk whose bouncer's files are reached, over SSH when there is a transport."""
+
+    def __init__(self, server: PgBouncerServer, journal: Path, transport: Transport | None = None) -> None:
+        self.transport = transport
+        super().__init__(server, journal)
+        if transport is not None:
+            bouncer = self.inventory.bouncers[0].model_copy(update={"host": "host"})
+            self.inventory = self.inventory.model_copy(update={"bouncers": (bouncer,)})
+            self.use(PoolerConnector(self.inventory, transport, LabPasswords(server.secrets)))
+
+    def use(self, connector: Connector) -> None:
+        self.meddler = Meddler(connector)
+        self.connector = self.meddler
+        self.service = OperationService(
+            self.inventory,
+            Reach(self.meddler, transport=self.transport, leases=FakeLeases()),
+            self.journal,
+            self.clock,
+            read_only=self.read_only,
+        )
+
+    @property
+    def ini(self) -> Path:
+        return self.server.config_path
+
+    def edit(self, change: Callable[[str], str]) -> None:
+        """Change the ini, as the server's account."""
+        self.server.launcher.write_file(self.ini, change(self.ini.read_text()))
+
+    async def plan(self, **parameters: Any) -> TargetPlan:
+        """Return the plan of a RELOAD."""
+        return (await self.service.plan("reload", "edge", **parameters)).targets[0]
+
+    def setting(self, key: str) -> str:
+        """Ask the bouncer itself."""
+        with self.server.admin() as console:
+            rows = console.execute("SHOW CONFIG").fetchall()
+        return next(str(row[1]) for row in rows if row[0] == key)

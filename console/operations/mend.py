@@ -36,6 +36,8 @@ class Left:
     """Of its lease; None: no run of this machine has one."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """To be put back: key → value."""
+    over: tuple[str | None, ...] = ()
+    """Targets on this bouncer that a dead run held and that read as running: its books can be closed."""
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -49,15 +51,18 @@ async def look_for_left(look: Look) -> Left:
     if past is None:
         return Left()
     target = look.target
-    claims = [
-        claim
-        for claim in await past.claims()
-        if (claim.bouncer, claim.database) == (target.bouncer, target.database)
-    ]
-    claim = max(claims, key=lambda one: (one.alive, one.since_wall_s), default=None)
+    claims = [claim for claim in await past.claims() if claim.bouncer == target.bouncer]
+    own = [claim for claim in claims if claim.database == target.database]
+    claim = max(own, key=lambda one: (one.alive, one.since_wall_s), default=None)
     if target.database is not None:
         return Left(claim)
-    return Left(claim, _wrong(look.observation, await past.leftover_settings(target.bouncer)))
+    over = {
+        one.database
+        for one in claims
+        if not one.alive and look.observation.paused(Target(one.bouncer, one.database)) is False
+    }
+    settings = _wrong(look.observation, await past.leftover_settings(target.bouncer))
+    return Left(claim, settings, tuple(over))
 
 
 def _wrong(observation: Observation, settings: Mapping[str, str]) -> dict[str, str]:
@@ -125,9 +130,12 @@ def mend_statements(ask: Ask[Observation]) -> tuple[str, ...]:
 
 async def carry_out_mend(step: Step) -> TargetReceipt:
     """Mend the target of `step`."""
+    found: Left = step.ask.found if step.ask.found is not None else Left()
+    if step.reach.past is not None:
+        for database in found.over:
+            await step.reach.past.settled(step.target.bouncer, database)
     if step.already:
         return step.receipt(Outcome.NO_CHANGE, "nothing to mend", step.present)
-    found: Left = step.ask.found if step.ask.found is not None else Left()
     receipt: TargetReceipt | None = None
     if not resume_standing(step.ask).already:
         receipt = await carry_out_resume(step)

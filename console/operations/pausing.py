@@ -11,7 +11,7 @@ a WAIT_CLOSE (trap T1). Source: pgbouncer-admin.md, sections 2 and 6.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from console.errors import AdminError, NodeError
 from console.model.rows import Pool
@@ -28,6 +28,8 @@ POLL_S = 0.2
 LATE_LIMIT_S = 1.5
 """How long a PAUSE may lag behind the RESUME that was sent after it."""
 LATE_POLL_S = 0.1
+PROBE_S = 2.0
+"""How often a pending global pause is probed below 1.19, where that leaves a line in the pooler's log."""
 RESCUE_LIMIT_S = 10.0
 """How long the RESUME is tried, new logins included, before the state is called unknown."""
 HOLDERS_SHOWN = 20
@@ -123,9 +125,12 @@ class Pausing:
         """
         step = self.step
         assert self._pauser is not None, "opened before"
+        assert self._watch is not None, "opened before"
         loop = asyncio.get_running_loop()
         limit_s = step.parameters.timeout_s
-        end = loop.time() + limit_s
+        begun = loop.time()
+        end = begun + limit_s
+        probe_at = begun + PROBE_S
         pending = step.control.background(step.send(self._pauser, step.statements[0], None))
         self._pending = pending
         answered = was_paused = False
@@ -140,7 +145,11 @@ class Pausing:
                 _require_pause_tag(pending)
                 answered = True
             seen = await self.look()
-            if seen.paused is False and (was_paused or answered):
+            if not self._cheap_state and not answered and loop.time() >= probe_at:
+                probe_at = loop.time() + PROBE_S
+                seen = replace(seen, paused=await self._read_state(self._watch))
+            late = loop.time() - begun > LATE_LIMIT_S
+            if seen.paused is False and (was_paused or answered or late):
                 raise NotHeld("somebody resumed it meanwhile")
             was_paused = was_paused or bool(seen.paused)
             if answered and not seen.servers and await self._reads_paused(seen):

@@ -14,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -77,7 +77,7 @@ connect_timeout_s = 3
             "MONITOR_WORD": secrets.password(MONITOR),
         }
 
-    def __enter__(self) -> Shell:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

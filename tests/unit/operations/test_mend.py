@@ -151,3 +151,10 @@ async def test_a_disabled_database_is_told_and_not_touched(scene: Scene) -> None
     plan = await scene.plan()
     assert not plan.changes
     assert any("pooldeck enable edge/app" in text for text in plan.targets[0].warnings)
+
+
+async def test_the_books_of_a_dead_run_are_closed_when_its_target_runs_again(scene: Scene) -> None:
+    scene.past.known = [claim(None, alive=False), claim("app", alive=False, lease="l2")]
+    assert (await scene.mend()).outcome == "no change"
+    assert set(scene.past.closed) == {("edge", None), ("edge", "app")}
+    assert scene.pooler.changing() == []

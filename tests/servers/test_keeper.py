@@ -242,7 +242,7 @@ async def test_clients_of_a_resumed_database_are_served_at_once(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
 ) -> None:
     """Trap T4: without the shield they fail for up to `server_login_retry`."""
-    server = make_pgbouncer(pgbouncer_version, min_pool_size=2)
+    server = make_pgbouncer(pgbouncer_version, min_pool_size=2, server_login_retry=300)
     answers: list[Any] = []
 
     def come_in() -> None:

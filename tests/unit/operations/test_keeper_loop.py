@@ -166,6 +166,16 @@ def test_a_late_pause_of_our_own_after_our_resume_is_lifted_as_well(ticks: Ticks
     assert pooler.sent.count('RESUME "app"') > 1
 
 
+@pytest.mark.parametrize(("looks_before", "outcome"), [(10, RESUMED), (20, NOT_PAUSED)])
+def test_a_pause_is_waited_for_a_moment_after_its_console_died(
+    ticks: Ticks, looks_before: int, outcome: str
+) -> None:
+    keeper, pooler = ticks.keeper(*[RUNNING] * looks_before, PAUSED, RUNNING)
+    keeper.terminated = True
+    assert ticks.outcome(keeper)[0] == outcome
+    assert bool(pooler.sent) == (outcome == RESUMED)
+
+
 def test_an_unlisted_database_is_resumed_all_the_same(ticks: Ticks) -> None:
     """An automatic database without clients is hidden, still paused."""
     keeper, pooler = ticks.keeper(PAUSED, Look(None, {}))

@@ -111,7 +111,9 @@ class _Reader:
             raise _Broken(f"a secret longer than {self._longest} bytes")
         if b"\n" in self._text[start:end]:
             # PgBouncer takes the next line's name for this one's secret, and says nothing.
+            # Neither is kept here: what looks like a name may be a secret.
             self._wrong(start, "the secret is not on the name's line: this user and the next are mixed up")
+            return self._line_end(end)
         bare = secret.replace(b'""', b'"')
         self._users.append(
             AuthUser(

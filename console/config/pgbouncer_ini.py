@@ -33,6 +33,7 @@ SECTIONS = (MAIN_SECTION, "databases", "users", "peers")
 MAX_INCLUDE_DEPTH = 10
 """`MAX_INCLUDE` of cfparser.c."""
 
+_BYTE_ORDER_MARK = "\ufeff"
 _SPACE = " \t\n\v\f\r"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_.\-*]*")
 _QUOTED = re.compile(r"'((?:[^']|'')*+)'")
@@ -119,6 +120,7 @@ class Stop(Enum):
     """What PgBouncer stops at."""
 
     SYNTAX = auto()
+    BYTE_ORDER_MARK = auto()
     NO_SECTION = auto()
     """A key before any `[section]`."""
     TOO_DEEP = auto()
@@ -276,6 +278,10 @@ class _Reader:
         self._files.append(path)
         at = counted = 0
         line = 1
+        if text.startswith(_BYTE_ORDER_MARK):
+            mistake = Mistake(Stop.BYTE_ORDER_MARK, Place(path, 1, chain))
+            self._stop(mistake, "syntax error: the file begins with a byte order mark")
+            at = len(_BYTE_ORDER_MARK)
         while True:
             at = _skip(text, at, _SPACE)
             if at >= len(text):

@@ -53,7 +53,6 @@ _LDAP = Version(1, 25)
 _UNLIMITED_POOLS = Version(1, 24)
 _LONGEST_DATABASE_BYTES = 63
 _LARGEST_PEER_ID = 0xFFFF
-_BOM = b"\xef\xbb\xbf"
 
 
 class Severity(StrEnum):
@@ -126,6 +125,7 @@ _STOPS: Mapping[Stop, tuple[str, str]] = {
         "syntax",
         "syntax error: neither key = value, [section], %include FILE nor a comment on a line of its own",
     ),
+    Stop.BYTE_ORDER_MARK: ("byte-order-mark", "a byte order mark: to PgBouncer it is a syntax error"),
     Stop.NO_SECTION: ("no-section", "a key before any [section]"),
     Stop.TOO_DEEP: ("include-depth", f"includes nest deeper than {MAX_INCLUDE_DEPTH}"),
     Stop.CIRCLE: ("include-circle", "files include one another in a circle"),
@@ -138,9 +138,6 @@ def _stopped(mistake: Mistake, texts: ConfigTexts) -> Finding:
     if mistake.unreadable is None:
         assert place is not None, "only a main file that cannot be read has no place"
         rule, message = _STOPS[mistake.stop]
-        file = texts.files.get(str(place.file))
-        if place.line == 1 and file is not None and (file.content or b"").startswith(_BOM):
-            rule, message = "byte-order-mark", "a byte order mark: to PgBouncer it is a syntax error"
         return error(rule, place, message)
     path = str(mistake.unreadable)
     file = texts.file(path)

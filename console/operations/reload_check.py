@@ -159,8 +159,8 @@ class _Databases:
                 )
             if self._kills(old, new):
                 yield (
-                    f"database {old.name}: its forced user changes, and on {self._seen.version} a client that "
-                    f"is connected dies at its next query: {plural(self._clients(old.name), 'client')}"
+                    f"database {old.name}: its forced user changes; on {self._seen.version} who is connected "
+                    f"dies at the next query: {plural(self._clients(old.name), 'client')}"
                 )
         before, after = self._ceiling(self._running), self._ceiling(self._expected.databases)
         if before is not None and after is not None and after > before:

@@ -218,15 +218,16 @@ async def test_over_ssh_it_outlives_the_connection_and_ends_the_pause(
 ) -> None:
     server = make_pgbouncer(pgbouncer_version)
     with serving(server):
-        keeper = await far.arm(server, ttl_s=3)
+        keeper = await far.arm(server)
         with server.admin() as console:
             console.execute("PAUSE")
             await keeper.held(carried(console))
         report = await far.report(keeper)
         assert runs(report.pid)
+        assert paused(server)
         assert far.way is not None
+        await keeper.renew(1.5)
         with far.way.refusing():
-            assert paused(server)
             await until(lambda: not paused(server))
             await until_gone(report.pid)
         assert await far.outcome(keeper) is KeeperOutcome.RESUMED
@@ -242,8 +243,8 @@ async def test_over_ssh_a_killed_sshd_does_not_take_it_along(
         keeper = await post.arm(server)
         with server.admin() as console:
             console.execute("PAUSE")
-        await keeper.renew(2)
         pid = (await post.report(keeper)).pid
+        await keeper.renew(1.5)
         sshd.kill()
         await until(lambda: not paused(server))
         await until_gone(pid)

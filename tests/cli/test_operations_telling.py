@@ -75,7 +75,10 @@ async def test_on_a_terminal_a_wait_is_told_when_it_changes_and_counted_down_in_
                 telling.event(waiting(at_s, servers=servers))
             telling.event(event(EventKind.HELD, "held", 3.0))
             await telling.end()
-            lines = os.read(ours, 65_536).decode().split("\r\n")
+            read = b""
+            while not read.endswith(b"held\r\n"):
+                read += os.read(ours, 65_536)
+            lines = read.decode().split("\r\n")
     finally:
         os.close(ours)
     shown = [line.rsplit("\r", 1)[-1] for line in lines]

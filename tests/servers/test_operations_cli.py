@@ -148,13 +148,14 @@ def test_a_pause_that_does_not_complete_is_exit_1(shell: Shell) -> None:
         assert not shell.paused()
 
 
-def test_a_broken_file_is_exit_1(shell: Shell) -> None:
+def test_a_broken_file_is_refused_with_its_line(shell: Shell) -> None:
     path = shell.server.config_path
     text = path.read_text().replace("[pgbouncer]\n", "[pgbouncer]\nno_such_setting = 1\n")
     shell.server.launcher.write_file(path, text)
-    failed = shell("reload", "edge", "--yes")
-    assert failed.returncode == 1
-    assert "admin_users" in failed.stdout
+    refused = shell("reload", "edge", "--yes")
+    assert refused.returncode == 3
+    assert f"{path}:" in refused.stderr
+    assert "no_such_setting" in refused.stderr
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

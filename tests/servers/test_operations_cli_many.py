@@ -67,12 +67,10 @@ def test_waves_go_in_their_order_with_a_gate_between_them(shell: Shell) -> None:
 
 
 def test_a_first_wave_that_fails_leaves_the_others_alone(shell: Shell) -> None:
-    path = shell.servers["core"].config_path
-    text = path.read_text().replace("[pgbouncer]\n", "[pgbouncer]\nno_such_setting = 1\n")
-    shell.servers["core"].launcher.write_file(path, text)
-    ended = shell("reload", "all,!gone", "--yes", "--serial", "1,100%")
-    assert ended.returncode == 1
-    assert {record["target"] for record in shell.records("intent")} <= {"core"}
+    with open_transaction(shell.servers["core"]):
+        ended = shell("reconnect", "all,!gone", *AGREED, "--serial", "1,100%", "--timeout", "0.5")
+    assert ended.returncode == 1, ended.stderr
+    assert {record["target"] for record in shell.records("intent")} == {"core"}
     assert re.search(r"^east +skipped ", ended.stdout, re.MULTILINE)
     assert re.search(r"^2 skipped, 1 failed; exit 1: 1 target failed$", ended.stdout, re.MULTILINE)
 
@@ -117,13 +115,13 @@ def planned(shell: Shell, *words: str) -> tuple[Path, str]:
     return path, json.loads(path.read_text())["hash"]
 
 
-RELOAD = ("reload", "all,!gone", "--serial", "100%")
+RECONNECT = ("reconnect", "all,!gone", "--serial", "100%")
 
 
 def test_an_approved_plan_runs_without_a_question(shell: Shell) -> None:
-    path, plan_hash = planned(shell, *RELOAD, "--reason", "CHG-12")
+    path, plan_hash = planned(shell, *RECONNECT, "--reason", "CHG-12")
     for named in (str(path), plan_hash[:12]):
-        ended = shell(*RELOAD, "--approve", named)
+        ended = shell(*RECONNECT, "--approve", named)
         assert ended.returncode == 0, ended.stderr
         assert f"approved: plan {plan_hash[:12]}, made by " in ended.stderr
     intents = shell.records("intent")
@@ -133,9 +131,9 @@ def test_an_approved_plan_runs_without_a_question(shell: Shell) -> None:
 
 @pytest.mark.parametrize("by_hash", [True, False])
 def test_what_changed_behind_the_plans_back_is_refused_and_named(shell: Shell, by_hash: bool) -> None:
-    path, plan_hash = planned(shell, *RELOAD)
+    path, plan_hash = planned(shell, *RECONNECT)
     shell.tell("east", "SET default_pool_size = 33")
-    refused = shell(*RELOAD, "--approve", plan_hash[:16] if by_hash else str(path))
+    refused = shell(*RECONNECT, "--approve", plan_hash[:16] if by_hash else str(path))
     assert refused.returncode == 3
     lines = refused.stderr.splitlines()
     assert [line for line in lines if line.startswith("moved: ")] == [
@@ -148,7 +146,7 @@ def test_what_changed_behind_the_plans_back_is_refused_and_named(shell: Shell, b
 
 
 def test_a_bouncer_that_went_away_since_is_named(shell: Shell) -> None:
-    words = (*RELOAD, "--max-failed", "1")
+    words = (*RECONNECT, "--max-failed", "1")
     path, _ = planned(shell, *words)
     with killed(shell.servers["west"]):
         refused = shell(*words, "--approve", str(path))
@@ -157,17 +155,17 @@ def test_a_bouncer_that_went_away_since_is_named(shell: Shell) -> None:
 
 
 def test_a_plan_of_another_command_is_a_usage_error(shell: Shell) -> None:
-    path, _ = planned(shell, *RELOAD)
-    wrong = shell("reload", "all,!gone", "--approve", str(path))
+    path, _ = planned(shell, *RECONNECT)
+    wrong = shell("reconnect", "all,!gone", "--approve", str(path))
     assert wrong.returncode == 2
     assert "the plan is of another command (--serial: 100%, not 1,25%,100%)" in wrong.stderr
     wrong = shell("resume", "all,!gone", "--approve", str(path))
     assert wrong.returncode == 2
-    assert "(op: reload, not resume" in wrong.stderr
+    assert "(op: reconnect, not resume" in wrong.stderr
 
 
 def test_a_hash_that_nobody_has_is_refused(shell: Shell) -> None:
-    refused = shell(*RELOAD, "--approve", "0" * 12)
+    refused = shell(*RECONNECT, "--approve", "0" * 12)
     assert refused.returncode == 3
     assert "no copy of that plan is kept here" in refused.stderr
 
@@ -175,20 +173,22 @@ def test_a_hash_that_nobody_has_is_refused(shell: Shell) -> None:
 def test_two_persons_means_the_plan_is_somebody_elses(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to somebody else")
-    with Shell({"edge": make_pgbouncer()}, tmp_path, more='[policy]\ntwo_person = ["reload"]\n') as shell:
-        path, plan_hash = planned(shell, "reload", "edge")
+    with Shell({"edge": make_pgbouncer()}, tmp_path, more='[policy]\ntwo_person = ["reconnect"]\n') as shell:
+        path, plan_hash = planned(shell, "reconnect", "edge")
         for words in (("--yes",), ("--approve", str(path)), ("--approve", plan_hash)):
-            refused = shell("reload", "edge", *words)
+            refused = shell("reconnect", "edge", *words)
             assert refused.returncode == 3
             assert "policy.two_person" in refused.stderr
         assert shell.records("intent") == []
 
         os.chown(path, SOMEBODY, -1)
-        ended = shell("reload", "edge", "--approve", str(path))
+        ended = shell("reconnect", "edge", "--approve", str(path))
         assert ended.returncode == 0, ended.stderr
         (intent,) = shell.records("intent")
         assert intent["plan_maker"] == str(SOMEBODY)
         assert intent["answer"] == f"--approve {plan_hash[:12]} of {SOMEBODY}"
 
         path.chmod(0o666)
-        assert "others than its owner can write it" in shell("reload", "edge", "--approve", str(path)).stderr
+        assert (
+            "others than its owner can write it" in shell("reconnect", "edge", "--approve", str(path)).stderr
+        )

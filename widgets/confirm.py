@@ -6,6 +6,7 @@ The guard checks the phrase again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from rich.console import RenderableType
@@ -42,7 +43,7 @@ class Confirm(Vertical):
     """Shows what will happen and asks for a phrase, or only for OK.
 
     Cancel has the focus and Escape cancels. OK works when all hold: `arm_after_s` has passed, the phrase
-    is typed exactly, `lock_ok` is not in force. Typing goes to the phrase wherever the focus is, and Enter
+    is typed, `lock_ok` is not in force. Typing goes to the phrase wherever the focus is, and Enter
     then answers with it. After OK it answers no more: exactly one of its two messages is sent.
     """
 
@@ -99,6 +100,7 @@ class Confirm(Vertical):
         body: RenderableType | Widget,
         *,
         phrase: str | None = None,
+        accepts: Callable[[str], bool] | None = None,
         arm_after_s: float = 0.0,
         ok_label: str = "OK",
         focus_on: Literal["cancel", "ok"] = "cancel",
@@ -109,16 +111,17 @@ class Confirm(Vertical):
         Args:
             title: what will be done to what, one line.
             body: a renderable, or a widget of the caller's such as a `PlanView`.
-            phrase: must be typed exactly; None asks for OK alone.
+            phrase: what must be typed; None asks for OK alone.
+            accepts: says whether what was typed is the phrase; None: it must be typed exactly.
             arm_after_s: OK stays off for this long after the panel appears or is unlocked; 0 is at once.
             ok_label: the verb.
             focus_on: "ok" lets Enter alone confirm, for harmless things; not used when a phrase is asked.
             id: as for every widget.
         """
         super().__init__(id=id)
-        self._heading = title
         self._body = body if isinstance(body, Widget) else Static(body, markup=False)
         self._phrase = phrase
+        self._accepts = accepts
         self._arm_after_s = arm_after_s
         self._focus_ok = focus_on == "ok" and phrase is None
         self._armed = False
@@ -128,18 +131,20 @@ class Confirm(Vertical):
         self._note = ""
         self._timer: Timer | None = None
         self._input = _PhraseInput(select_on_focus=False, id="confirm-phrase")
+        self._ask = Static("", classes="confirm--ask", markup=False)
+        self._title = Static(clean(title), classes="confirm--title", markup=False)
         self._status = Static("", classes="confirm--status", markup=False)
         self._ok = Button(ok_label, variant="warning", id="confirm-ok", disabled=True)
         self._cancel = Button("Cancel", id="confirm-cancel")
 
     def compose(self) -> ComposeResult:
         """Title, body, phrase, state, buttons."""
-        yield Static(clean(self._heading), classes="confirm--title", markup=False)
+        yield self._title
         with VerticalScroll(classes="confirm--body", can_focus=False):
             yield self._body
         if self._phrase is not None:
-            ask = Text.assemble("Type ", (clean(self._phrase), "bold underline"), " to go on:")
-            yield Static(ask, classes="confirm--ask", markup=False)
+            self._ask.update(_ask(self._phrase))
+            yield self._ask
             yield self._input
         yield self._status
         with Horizontal():
@@ -154,8 +159,14 @@ class Confirm(Vertical):
     @property
     def ready(self) -> bool:
         """Whether OK would confirm now."""
-        typed = self._phrase is None or self._input.value == self._phrase
-        return self._armed and typed and self._locked is None and not self._answered
+        return self._armed and self._is_typed and self._locked is None and not self._answered
+
+    @property
+    def _is_typed(self) -> bool:
+        if self._phrase is None:
+            return True
+        typed = self._input.value
+        return typed == self._phrase if self._accepts is None else self._accepts(typed)
 
     @property
     def locked(self) -> str | None:
@@ -171,6 +182,20 @@ class Confirm(Vertical):
         if not isinstance(self._body, Static):
             raise TypeError("the body is a widget of the caller's: update that")
         self._body.update(body)
+
+    def ask_for(self, title: str, phrase: str | None, accepts: Callable[[str], bool] | None = None) -> None:
+        """Ask for newer words, e.g. because a number in them moved; what was typed stays.
+
+        Raises:
+            TypeError: it asked for a phrase and is to ask for none, or the other way round.
+        """
+        if (phrase is None) != (self._phrase is None):
+            raise TypeError("a panel either asks for a phrase or does not: make another one")
+        self._title.update(clean(title))
+        self._phrase, self._accepts = phrase, accepts
+        if phrase is not None:
+            self._ask.update(_ask(phrase))
+        self._refresh_state()
 
     def lock_ok(self, reason: str) -> None:
         """Switch OK off because what was shown no longer holds, and say why."""
@@ -287,3 +312,7 @@ class Confirm(Vertical):
         event.stop()
         self._note = "Pasting is refused: type the phrase."
         self._refresh_state()
+
+
+def _ask(phrase: str) -> Text:
+    return Text.assemble("Type ", (clean(phrase), "bold underline"), " to go on:")

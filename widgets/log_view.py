@@ -61,6 +61,7 @@ class LogView(ScrollView, can_focus=True):
         self._lines: list[tuple[LogLine, str, bool]] = []
         """Record, text, and whether that is the beginning of a line of the record."""
         self._pending = False
+        self._follows = True
         self.dropped = 0
         """Records that made room for newer ones."""
 
@@ -97,7 +98,7 @@ class LogView(ScrollView, can_focus=True):
 
     def _update(self) -> None:
         self._pending = False
-        follow = self.scroll_offset.y >= self.max_scroll_y
+        follow = self._follows
         top = self._lines[self.scroll_offset.y][0] if self.scroll_offset.y < len(self._lines) else None
         lowest = LEVELS.index(self.minimum_level)
         self._lines = [
@@ -119,6 +120,11 @@ class LogView(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         """Wrap anew."""
         self._update_soon()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow from now on when the end is on screen; a view that only got smaller goes on following."""
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = round(new_value) >= self.max_scroll_y
 
     def _wrapped(self, record: LogLine) -> Iterator[tuple[str, bool]]:
         """The record's text as lines that fit, and whether each begins one of its own."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,20 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from widgets.cells import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A small table: a line for each of many targets."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+    """Columns of numbers: at the right, never broken."""
+    whole: frozenset[int] = frozenset()
+    """Columns of text that are never broken."""
+    urgent: frozenset[int] = frozenset()
+    """Rows that must be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,9 @@ class Section:
     """Numbered in the order they are sent; wrapped, never cut."""
     warnings: Sequence[str] = ()
     """Sentences, each shown with the word `warning`."""
+    lines: Sequence[str] = ()
+    """Lines as they are, after all else but the table."""
+    columns: Columns | None = None
 
 
 class PlanView(VerticalScroll, can_focus=True):
@@ -108,7 +126,26 @@ class PlanView(VerticalScroll, can_focus=True):
             table = self._table()
             table.add_row("", Text("warning", style=self._style("warning")), Text(clean(warning)))
             parts.append(table)
+        parts += [Text(f" {clean(line)}") for line in section.lines]
+        if section.columns is not None:
+            parts.append(self._columns(section.columns))
         return parts
+
+    def _columns(self, columns: Columns) -> RenderableType:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for number in range(len(columns.head)):
+            right = number in columns.right
+            table.add_column(
+                justify="right" if right else "left",
+                no_wrap=right or number in columns.whole,
+                overflow="fold",
+            )
+        label, urgent = self._style("label"), self._style("warning")
+        table.add_row(*(Text(clean(title), style=label) for title in columns.head))
+        for place, row in enumerate(columns.rows):
+            style = urgent if place in columns.urgent else Style.null()
+            table.add_row(*(Text(clean(cell), style=style) for cell in row))
+        return Padding(table, (0, 0, 0, 1))
 
     @staticmethod
     def _table() -> Table:

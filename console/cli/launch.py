@@ -43,6 +43,7 @@ async def _console(options: Globals) -> int:
     from console.cli.operation_stack import operation_service
     from console.fleet.collector import FleetCollector
     from console.fleet.store import FleetStore
+    from console.operations.lease.legacy import lease_legacy
     from console.postgres.connect import PostgresConnector
     from console.tui.app import PooldeckApp
 
@@ -57,6 +58,7 @@ async def _console(options: Globals) -> int:
             clock=stack.clock,
             log=log,
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),
+            claims=lease_legacy(stack.clock).claims,
             read_only=options.read_only,
             ascii_only=options.ascii_only,
         )

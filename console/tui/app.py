@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, ClassVar
 
@@ -29,24 +29,22 @@ from console.operations.service import OperationService
 from console.operations.verbs import Verb
 from console.tui import bridge, details, navigation
 from console.tui.bridge import SnapshotArrived, SnapshotSource
+from console.tui.claims import ReadClaims
+from console.tui.freshness import freshness_of
 from console.tui.help import help_sections
 from console.tui.log_buffer import LogBuffer
+from console.tui.operating import Operating
 from console.tui.palette import CommandProvider, OperationProvider
-from console.tui.screens.base import DeckScreen
+from console.tui.screens.base import DeckScreen, Keys
 from console.tui.screens.leave import LeaveScreen
-from console.tui.screens.plan import PlanScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
 from console.tui.screens.text import HelpScreen
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import THEMES
 from console.tui.views import selector_of
-from console.view import numbers
-from console.view.cells import Cell, Tone
+from console.view.cells import Cell
 
 _log = logging.getLogger(__name__)
-LATE_S = 3.0
-"""A snapshot older than this means that our own collector is late, and the top line says so."""
-PLAN_LETTERS = {"P": "pause", "R": "resume", "L": "reload"}
 
 
 class PooldeckApp(App[int]):
@@ -63,6 +61,7 @@ class PooldeckApp(App[int]):
         Binding("P", "plan('pause')", "Pause", show=False, id="deck.pause"),
         Binding("R", "plan('resume')", "Resume", show=False, id="deck.resume"),
         Binding("L", "plan('reload')", "Reload", show=False, id="deck.reload"),
+        Binding("M", "plan('mend')", "Mend", show=False, id="deck.mend"),
         Binding("a", "actions", "Actions", id="deck.actions"),
         Binding("escape", "back", "Back", show=False, id="deck.back"),
         Binding("minus", "last_view", "Last view", show=False, id="deck.last"),
@@ -85,6 +84,7 @@ class PooldeckApp(App[int]):
         clock: Clock,
         log: LogBuffer,
         collector: AbstractAsyncContextManager[object] | None = None,
+        claims: ReadClaims | None = None,
         read_only: bool = False,
         ascii_only: bool = False,
         theme: str = "pooldeck-dark",
@@ -98,18 +98,19 @@ class PooldeckApp(App[int]):
             clock: for ages.
             log: what the log panel shows.
             collector: fills `store` while it is entered; None when something else does.
+            claims: reads what is under a lease on this machine; None: nobody can say.
             read_only: operations are shown, and refused with that reason.
             ascii_only: draw with ASCII characters only.
             theme: one of our two themes.
         """
         super().__init__()
         self.inventory = inventory
-        self.service = service
         self.clock = clock
         self.log_buffer = log
         self.read_only = read_only
         self.ascii_only = ascii_only
         self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
+        self.operating = Operating(self, service, claims)
         self.frozen = False
         self._store = store
         self._collector = collector
@@ -124,6 +125,11 @@ class PooldeckApp(App[int]):
         self.theme = theme
         self.set_class(ascii_only, "-ascii")
 
+    @property
+    def service(self) -> OperationService | None:
+        """Plans and runs operations; None where there are none."""
+        return self.operating.service
+
     # -- lifetime -----------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[Any]:
@@ -134,6 +140,7 @@ class PooldeckApp(App[int]):
         """Start what feeds the screen."""
         self._disconnect = bridge.connect(self._store, self)
         self._lifetime = asyncio.create_task(self._live(), name="pooldeck lifetime")
+        self.operating.start()
         self.set_interval(1.0, self._tick)
 
     async def _live(self) -> None:
@@ -158,41 +165,24 @@ class PooldeckApp(App[int]):
         if self._lifetime is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._lifetime
+        await self.operating.close()
 
     def on_snapshot_arrived(self, message: SnapshotArrived) -> None:
         """Show a snapshot, or keep it while frozen."""
         self._newest = message.snapshot
+        self.operating.see(message.snapshot)
         if not self.frozen:
             self.snapshot = message.snapshot
 
     def _tick(self) -> None:
+        self.operating.tick()
         with while_widgets_leave():
             if isinstance(self.screen, DeckScreen):
                 self.screen.tick()
 
     def freshness(self) -> tuple[Cell, ...]:
         """Return what the top line says about mode and age of what is shown."""
-        cells: list[Cell] = []
-        if self.read_only:
-            cells.append(Cell("READ-ONLY", Tone.INFO))
-        running = sum(not run.done for run in self.service.runs) if self.service else 0
-        if running:
-            cells.append(Cell(f"{running} RUNNING (o)", Tone.WARN))
-        if self._not_reading:
-            return (*cells, Cell("NOT READING (l tells why)", Tone.BAD))
-        if self.snapshot is None:
-            return (*cells, Cell("waiting for answers", Tone.INFO))
-        age = self.clock.monotonic_s() - self.snapshot.monotonic_s
-        if self.frozen:
-            cells.append(Cell(f"FROZEN {numbers.age(age)} (f goes on)", Tone.WARN))
-        elif age > LATE_S:
-            cells.append(Cell(f"LATE: {numbers.age(age)} old", Tone.BAD))
-        else:
-            answering = sum(pooler.state not in _SILENT for pooler in self.snapshot.poolers)
-            total = len(self.snapshot.poolers)
-            tone = Tone.GOOD if answering == total else Tone.WARN
-            cells.append(Cell(f"live, {answering} of {total} answer", tone))
-        return tuple(cells)
+        return freshness_of(self, not_reading=self._not_reading)
 
     # -- errors -------------------------------------------------------------------------------
 
@@ -257,8 +247,13 @@ class PooldeckApp(App[int]):
         if isinstance(screen, HelpScreen):
             return
         columns = screen.panel.view.columns if isinstance(screen, TableScreen) else ()
-        name = screen.panel.view.name if isinstance(screen, TableScreen) else "keys and commands"
-        self.push_screen(HelpScreen(f"help: {name}", help_sections(self, columns)))
+        name = "keys and commands"
+        own: Keys = ()
+        if isinstance(screen, TableScreen):
+            name = screen.panel.view.name
+        elif isinstance(screen, DeckScreen) and screen.KEYS:
+            name, own = screen.place, screen.KEYS
+        self.push_screen(HelpScreen(f"help: {name}", help_sections(self, columns, own)))
 
     def action_command(self) -> None:
         """Open the command line."""
@@ -333,24 +328,9 @@ class PooldeckApp(App[int]):
     def action_plan(self, op: str) -> None:
         """Open the plan of an operation on the marked rows, else the row under the cursor."""
         try:
-            self.open_plan(op, "")
+            self.operating.open_chosen(op)
         except UsageError as error:
             self.complain(error)
-
-    def open_plan(self, op: str, selector: str) -> None:
-        """Open the plan of an operation.
-
-        Raises:
-            UsageError: nothing is chosen, or operations are not available here.
-        """
-        if self.service is None:
-            raise UsageError("operations are not available in this session")
-        if not selector:
-            chosen = self.screen.selectors(op) if isinstance(self.screen, TableScreen) else []
-            if not chosen:
-                raise UsageError(f"nothing is chosen: put the cursor on a bouncer, or write :{op} NAME")
-            selector = ",".join(chosen)
-        self.push_screen(PlanScreen(op, selector))
 
     def action_command_palette(self) -> None:
         """Open the palette of every command."""
@@ -388,13 +368,8 @@ class PooldeckApp(App[int]):
 
     def action_leave(self) -> None:
         """Leave, or ask first while an operation runs."""
-        running: Sequence[str] = [
-            run.plan.title for run in (self.service.runs if self.service else ()) if not run.done
-        ]
-        if not running:
+        unfinished = self.operating.unfinished()
+        if not unfinished:
             self.exit(0)
         elif not isinstance(self.screen, LeaveScreen):
-            self.push_screen(LeaveScreen(running), lambda leave: self.exit(0) if leave else None)
-
-
-_SILENT = ("unreachable", "connecting")
+            self.push_screen(LeaveScreen(unfinished), lambda leave: self.exit(0) if leave else None)

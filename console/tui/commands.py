@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from console.errors import UsageError
+from console.operations.verbs import Verb
+from console.tui import wishes
 from widgets.command_line import Completion
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ class Command:
     values: Complete = _nothing
     """What the argument may be, for completion."""
     aliases: tuple[str, ...] = ()
-    acts: bool = False
-    """True when it opens the plan of an operation."""
+    verb: Verb | None = None
+    """The operation whose plan it opens; None: it shows something."""
+    missing: str | None = None
+    """Why that cannot be had for the chosen rows; None: it can."""
 
     @property
     def usage(self) -> str:
@@ -48,20 +52,26 @@ class Command:
 
 def commands_of(app: PooldeckApp) -> tuple[Command, ...]:
     """Return every command: the views, then the verbs of the registry."""
-    return (*VIEW_COMMANDS, *(_operation(verb.name, verb.summary) for verb in app.verbs))
+    return (*VIEW_COMMANDS, *(_operation(app, verb) for verb in app.verbs))
 
 
-def _operation(name: str, summary: str) -> Command:
+def _operation(app: PooldeckApp, verb: Verb) -> Command:
     def run(app: PooldeckApp, argument: str) -> None:
-        app.open_plan(name, argument)
+        app.operating.open_plan(verb.name, argument)
 
+    missing = app.operating.cannot(verb)
+    here = "" if missing is None else f" Not here: {missing}."
+    default = "of the marked rows, or the row under the cursor"
+    if verb.default_selector is not None:
+        default = f"of {verb.default_selector}"
     return Command(
-        name,
-        "[SELECTOR]",
-        f"{summary} Opens the plan; without a selector: of the marked rows, or the row under the cursor.",
+        verb.name,
+        wishes.usage(verb),
+        f"{verb.summary} Opens the plan; without a selector: {default}.{here}",
         run,
         _targets,
-        acts=True,
+        verb=verb,
+        missing=missing,
     )
 
 
@@ -75,7 +85,7 @@ def find(app: PooldeckApp, name: str) -> Command:
     for command in known:
         if name == command.name or name in command.aliases:
             return command
-    begun = [command for command in known if command.name.startswith(name) and not command.acts]
+    begun = [command for command in known if command.name.startswith(name) and command.verb is None]
     if len(begun) == 1:
         return begun[0]
     if begun:
@@ -107,13 +117,16 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     known = commands_of(app)
     if not space:
         return [
-            Completion(command.name, f"{command.argument}  {first_sentence(command.help)}".strip(), 0)
+            Completion(command.name, _described(command), 0)
             for command in known
             if command.name.startswith(name)
         ]
     command = next((c for c in known if name == c.name or name in c.aliases), None)
     if command is None:
         return []
+    if command.verb is not None:
+        found = wishes.completions(command.verb, argument, app.selectable)
+        return [Completion(value, help_, len(name) + 1 + start) for value, help_, start in found]
     # In a list with commas the last part is completed; a `!` before it stays.
     start = max(argument.rfind(","), argument.rfind("!"), argument.rfind(" ")) + 1
     last = argument[start:]
@@ -122,6 +135,14 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
         for value in command.values(app)
         if value.startswith(last) and value != last
     ]
+
+
+def _described(command: Command) -> str:
+    if command.missing is not None:
+        return f"not here: {command.missing}"
+    if command.verb is not None:
+        return command.verb.summary
+    return f"{command.argument}  {first_sentence(command.help)}".strip()
 
 
 def first_sentence(text: str) -> str:
@@ -177,7 +198,10 @@ VIEW_COMMANDS: tuple[Command, ...] = (
         "freeze", "", "Stop refreshing, or go on.", lambda app, _: app.action_freeze(), aliases=("unfreeze",)
     ),
     Command("runs", "", "Operations of this session and how they ended.", _view("runs")),
-    Command("log", "", "What the console noticed: errors, reconnects, operations.", _view("log")),
+    Command("leases", "", "Pauses that runs of this machine hold: whose, and until when.", _view("leases")),
+    Command(
+        "log", "", "What the console noticed: errors, reconnects, operations.", _view("log"), aliases=("l",)
+    ),
     Command("help", "", "Keys, columns and commands.", lambda app, _: app.action_help(), aliases=("h", "?")),
     Command(
         "theme",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from textual.screen import Screen
 
 from console.tui.details import Details
+from console.tui.screens.leases import LeasesScreen
 from console.tui.screens.log import LogScreen
 from console.tui.screens.runs import RunsScreen
 from console.tui.screens.tables import PoolsScreen
@@ -81,5 +82,7 @@ def _make(name: str, arguments: tuple[Any, ...]) -> Screen[None]:
             return LogScreen()
         case "runs":
             return RunsScreen()
+        case "leases":
+            return LeasesScreen()
         case _:
             raise AssertionError(f"no view {name!r}")

@@ -14,6 +14,7 @@ from textual.content import Content
 
 from console.errors import UsageError
 from console.tui import commands
+from console.tui.screens.base import DeckScreen
 from console.tui.screens.tables import TableScreen
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class _Entries(Provider):
         """Everything, before anything is typed."""
         for title, help_, call in self.entries():
             # As content: a name may hold what markup would take for a style.
-            yield DiscoveryHit(Content(title), call, text=title, help=help_)
+            shown = Content(title).stylize("dim") if title.startswith("(") else Content(title)
+            yield DiscoveryHit(shown, call, text=title, help=help_)
 
     async def search(self, query: str) -> Hits:
         """What matches, best first."""
@@ -70,29 +72,45 @@ class CommandProvider(_Entries):
 
     def _open_line(self, text: str) -> None:
         screen = self.deck.screen
-        if hasattr(screen, "open_command"):
+        if isinstance(screen, DeckScreen):
             screen.open_command(text)
 
 
 class OperationProvider(_Entries):
-    """Each verb of the registry, for the marked rows or the row under the cursor."""
+    """Each verb of the registry, for the marked rows or the row under the cursor.
+
+    One that cannot be had there is shown all the same, dimmed and with the reason; choosing it tells it.
+    """
 
     def entries(self) -> Iterator[Entry]:
         """See `_Entries.entries`."""
         deck = self.deck
-        screen = self.screen
-        if deck.service is None or not isinstance(screen, TableScreen):
+        if deck.service is None or not isinstance(self.screen, TableScreen):
             return
-        refused = " Not in this session: it is read-only." if deck.read_only else ""
         for verb in deck.verbs:
-            selector = ",".join(screen.selectors(verb.name))
-            if not selector:
-                return
-            title = f"{verb.title} {selector} ..."
-            yield title, f"{verb.summary}{refused}", partial(self._plan, verb.name, selector)
+            missing = deck.operating.cannot(verb)
+            line, more = deck.operating.line_of(verb)
+            title = f"{verb.title} {line.removeprefix(verb.name).strip()}".rstrip()
+            if missing is not None:
+                tell = partial(deck.notify, f"{verb.title}: {missing}", severity="warning", markup=False)
+                yield f"({title})", f"Not here: {missing}. {verb.summary}", tell
+            elif more:
+                gap = "" if title.endswith("/") else " "
+                yield (
+                    f"{title}{gap}...",
+                    f"{verb.summary} Goes on in the command line.",
+                    partial(self._type, line),
+                )
+            else:
+                yield f"{title} ...", verb.summary, partial(self._plan, line)
 
-    def _plan(self, op: str, selector: str) -> None:
+    def _type(self, line: str) -> None:
+        screen = self.deck.screen
+        if isinstance(screen, DeckScreen):
+            screen.open_command(line)
+
+    def _plan(self, line: str) -> None:
         try:
-            self.deck.open_plan(op, selector)
+            commands.run(self.deck, line)
         except UsageError as error:
             self.deck.complain(error)

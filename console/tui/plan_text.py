@@ -1,70 +1,262 @@
-"""Plans, verdicts, events and receipts as text for the plan and run screens. Pure; it decides nothing."""
+"""Plans as sections of the plan screen: few targets in full, many as a table and what they have in common.
+
+Pure; it decides nothing. What clients are hit is `console.operations.radius_text`'s.
+"""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Iterable, Iterator
 
-from console.operations.outcome import Outcome, RunReceipt, TargetReceipt
 from console.operations.plan import Plan, PoolImpact, TargetPlan
+from console.operations.radius_text import radius_lines, who
+from console.operations.render_layout import grouped, some
+from console.operations.step import plural
 from console.view import numbers
-from console.view.cells import Cell, Tone
-from widgets.plan_view import Section
+from widgets.plan_view import Columns, Section
 
-OUTCOME_TONES: dict[Outcome, Tone] = {
-    Outcome.OK: Tone.GOOD,
-    Outcome.NO_CHANGE: Tone.GOOD,
-    Outcome.SKIPPED: Tone.WARN,
-    Outcome.FAILED: Tone.BAD,
-    Outcome.UNKNOWN: Tone.BAD,
-}
+IN_FULL = 3
+"""So many targets are shown in full; of more, a line each and what they have in common."""
 _POOLS_SHOWN = 6
+_RADIUS_MARGIN = 5
+_SHORT = 16
+"""Statements up to this length are never broken."""
+_NARROW, _NARROWEST = 72, 52
+"""Below so many columns the table of targets leaves columns out."""
 
 
-def plan_sections(plan: Plan) -> list[Section]:
-    """Return what a person must read before a plan is carried out."""
+def plan_sections(plan: Plan, width: int = 80, reason: str | None = None) -> list[Section]:
+    """Return what a person must read before a plan is carried out, what may stop it first.
+
+    Args:
+        plan: the plan.
+        width: columns of the screen.
+        reason: as it will be kept in the audit; None: none was given.
+    """
     sections = []
-    for item in plan.targets:
-        sections.append(_sent(plan, item))
-        sections.append(_meaning(plan, item))
-    if plan.left_out:
-        reasons: dict[str, list[str]] = {}
-        for entry in plan.left_out:
-            reasons.setdefault(entry.reason, []).append(entry.name)
-        left = [(_names(names), reason) for reason, names in reasons.items()]
-        sections.append(Section("Not touched", left))
+    if plan.target_count > 1 or plan.group_blocked or plan.group_warnings or reason:
+        sections.append(_summary(plan, reason))
+    if plan.target_count > 1:
+        sections += _trouble(plan)
+    if len(plan.targets) <= IN_FULL:
+        for item in plan.targets:
+            sections += _in_full(plan, item, width)
+    else:
+        sections += [_warnings(plan), _table(plan, width), _in_common(plan)]
+    if plan.left_out and plan.target_count == 1:
+        sections.append(Section("Not touched", list(_left_out(plan))))
+    return [section for section in sections if not _is_empty(section)]
+
+
+def _is_empty(section: Section) -> bool:
+    parts = (section.facts, section.statements, section.warnings, section.lines)
+    return not any(parts) and section.columns is None
+
+
+# -- the whole --------------------------------------------------------------------------------
+
+
+def _acted(plan: Plan) -> list[TargetPlan]:
+    return [item for item in plan.targets if item.changes and item.blocked is None]
+
+
+def _summary(plan: Plan, reason: str | None) -> Section:
+    acted = _acted(plan)
+    waiting = numbers.count(sum(item.waiting for item in acted))
+    servers = plural(sum(item.servers for item in acted), "server connection")
+    facts: list[tuple[str, str]] = [("waves", _waves(plan))]
+    if not plan.spec.on_node:
+        on = plural(len(acted), "target")
+        facts.append(
+            ("clients hit", f"{numbers.count(plan.clients)} connected, {waiting} waiting; {servers}, on {on}")
+        )
+    if plan.target_count > 1:
+        facts += _lasts(plan)
+    unchanged = [str(item.target) for item in plan.targets if not item.changes]
+    if unchanged:
+        facts.append(("no change", f"{some(unchanged)}: already as wanted"))
+    if reason:
+        facts.append(("reason", reason))
+    if plan.target_count > 1:
+        facts += _left_out(plan)
+    warnings = [*filter(None, [plan.group_blocked]), *plan.group_warnings]
+    title = f"{plan.op.upper()} {plural(plan.target_count, 'target')} of {plan.fleet}"
+    return Section(title, facts if plan.target_count > 1 else facts[-1:] if reason else (), (), warnings)
+
+
+def _waves(plan: Plan) -> str:
+    sizes = [str(len(wave)) for wave in plan.waves]
+    if not sizes:
+        return "none: nothing can be reached"
+    order = "all at once" if len(sizes) == 1 else f"{len(sizes)}: {', '.join(sizes)} targets"
+    allowed = plan.allowed_failures
+    limit = f"when more than {allowed} failed" if allowed else "at the first failure"
+    parts = [order, f"{'all are resumed' if plan.spec.holds else 'it ends'} {limit}"]
+    if plan.rollout.max_unavailable is not None:
+        parts.append(f"never more than {plan.rollout.max_unavailable} at once")
+    if len(sizes) > 1 and not plan.spec.holds:
+        parts.append(f"between waves healthy within {plan.rollout.gate_timeout_s:g} s")
+    return "; ".join(parts)
+
+
+def _lasts(plan: Plan) -> list[tuple[str, str]]:
+    if not plan.spec.holds:
+        return []
+    asked = plan.parameters
+    by = "its guardian resumes it then, and stays behind" if asked.detach else "then it is resumed"
+    return [("it lasts", f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s; {by}")]
+
+
+def _left_out(plan: Plan) -> Iterator[tuple[str, str]]:
+    reasons: dict[str, list[str]] = {}
+    for entry in plan.left_out:
+        reasons.setdefault(entry.reason, []).append(entry.name)
+    for reason, names in reasons.items():
+        yield "left out", f"{some(names)}: {reason}"
+
+
+def _trouble(plan: Plan) -> list[Section]:
+    blocked = [f"{item.target}: {item.blocked}" for item in plan.targets if item.blocked]
+    silent = [f"{out.name}: {out.reason}{f'; {out.hint}' if out.hint else ''}" for out in plan.unreachable]
+    sections = []
+    if blocked:
+        sections.append(Section(f"REFUSED: {plural(len(blocked), 'target')}", warnings=blocked))
+    if silent:
+        sections.append(Section(f"Unreachable: {plural(len(silent), 'target')}", warnings=silent))
     return sections
 
 
-def _names(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 2 else f"{len(names)} other bouncers"
+# -- many -------------------------------------------------------------------------------------
+
+
+def _of(items: list[TargetPlan], read: Callable[[TargetPlan], Iterable[str]]) -> list[str]:
+    """Return each text once, with how many and which it is true of."""
+    return grouped(((str(item.target), text) for item in items for text in read(item)), len(items))
+
+
+def _warnings(plan: Plan) -> Section:
+    return Section("Warnings", warnings=_of(list(plan.targets), lambda item: item.warnings))
+
+
+def _table(plan: Plan, width: int) -> Section:
+    wave_of = {target: number for number, wave in enumerate(plan.waves, start=1) for target in wave}
+    ordered = sorted(plan.targets, key=lambda item: (item.blocked is None, wave_of.get(item.target, 0)))
+    rows = [_unreachable_row(out.name) for out in plan.unreachable]
+    rows += [_row(item, wave_of.get(item.target)) for item in ordered]
+    urgent = {place for place, row in enumerate(rows) if row["sends"] in ("REFUSED", "unreachable")}
+    shown = ["target", "wave", "version", "state", "clients", "servers", "sends"]
+    if len(plan.waves) < 2:
+        shown.remove("wave")
+    if width < _NARROW:
+        shown = [name for name in shown if name not in ("version", "servers")]
+    if width < _NARROWEST:
+        shown.remove("state")
+    right = frozenset(shown.index(name) for name in ("wave", "clients", "servers") if name in shown)
+    short = max(len(row["sends"]) for row in rows) <= _SHORT
+    never_broken = ("target", "version", "sends") if short else ("target", "version")
+    whole = frozenset(shown.index(name) for name in never_broken if name in shown)
+    table = Columns(
+        shown,
+        [[row[name] for name in shown] for row in rows],
+        right=right,
+        whole=whole,
+        urgent=frozenset(urgent),
+    )
+    return Section(f"Targets: {len(rows)}", columns=table)
+
+
+def _row(item: TargetPlan, wave: int | None) -> dict[str, str]:
+    if item.blocked is not None:
+        sends = "REFUSED"
+    else:
+        sends = "; ".join(item.statements) if item.changes else "no change"
+    return {
+        "target": str(item.target),
+        "wave": "" if wave is None else str(wave),
+        "version": item.version,
+        "state": item.present,
+        "clients": numbers.count(item.clients),
+        "servers": numbers.count(item.servers),
+        "sends": sends,
+    }
+
+
+def _unreachable_row(name: str) -> dict[str, str]:
+    nothing = numbers.NOT_AVAILABLE
+    empty = dict.fromkeys(("version", "state", "clients", "servers"), nothing)
+    return {"target": name, "wave": "", "sends": "unreachable", **empty}
+
+
+def _in_common(plan: Plan) -> Section:
+    acted = _acted(plan)
+    if not acted:
+        return Section("What it means")
+    facts = [("clients feel", text) for text in _of(acted, lambda item: item.effects)]
+    facts += [("or else", text) for text in _of(acted, lambda item: item.rescue)]
+    facts += [("longest", text) for text in _longest(acted)]
+    if plan.spec.holds:
+        facts += [
+            ("clients are cut", text) for text in _of(acted, lambda item: (_cut(item.query_wait_timeout_s),))
+        ]
+    facts += [("it changes", text) for text in _of(acted, lambda item: item.notes)]
+    facts += [("success means", text) for text in dict.fromkeys(item.verified_by for item in acted)]
+    spec = plan.spec
+    undo = f"none: {spec.no_undo_reason}" if spec.undo is None else f"pooldeck {spec.undo}, for each target"
+    facts.append(("undo", undo))
+    return Section("What it means", facts)
+
+
+def _longest(items: list[TargetPlan]) -> Iterator[str]:
+    """Yield the longest transaction of all that are known."""
+    found = [
+        (held.xact_age_s, who(held), str(item.target))
+        for item in items
+        if item.radius is not None
+        and (held := item.radius.longest) is not None
+        and held.xact_age_s is not None
+    ]
+    if found:
+        age_s, name, target = max(found)
+        yield f"a transaction has been open for {numbers.duration_s(age_s)}: {name} on {target}"
+
+
+# -- one --------------------------------------------------------------------------------------
+
+
+def _in_full(plan: Plan, item: TargetPlan, width: int) -> Iterator[Section]:
+    yield _sent(plan, item)
+    yield _meaning(plan, item)
+    if item.radius is not None:
+        lines = radius_lines(item.radius, max(30, width - _RADIUS_MARGIN))
+        yield Section(f"Who is hit on {item.target}", lines=lines)
 
 
 def _sent(plan: Plan, item: TargetPlan) -> Section:
     nothing = "" if item.changes else " - nothing: it already is as wanted"
-    waiting = sum(pool.waiting for pool in item.pools)
-    active = sum(pool.servers_active for pool in item.pools)
-    return Section(
-        f"Sent to {item.target} (PgBouncer {item.version}){nothing}",
-        facts=(
-            ("state now", item.present),
-            ("clients", f"{numbers.count(item.clients)} connected, {numbers.count(waiting)} waiting"),
+    kind = "" if plan.spec.on_node else f" (PgBouncer {item.version})"
+    facts = [("state now", item.present)]
+    if not plan.spec.on_node:
+        active = sum(pool.servers_active for pool in item.pools)
+        facts += [
+            ("clients", f"{numbers.count(item.clients)} connected, {numbers.count(item.waiting)} waiting"),
             ("servers", f"{numbers.count(item.servers)} open, {numbers.count(active)} held by a client"),
-            ("time limit", _limit(plan, item)),
-        ),
+        ]
+    facts += _lasts(plan) if plan.target_count == 1 else []
+    if not plan.spec.holds:
+        facts.append(("time limit", numbers.duration_s(plan.parameters.timeout_s)))
+    return Section(
+        f"Sent to {item.target}{kind}{nothing}",
+        facts=facts,
         statements=item.statements,
         warnings=tuple(filter(None, (*item.warnings, item.blocked))),
     )
 
 
-def _limit(plan: Plan, item: TargetPlan) -> str:
-    limit = numbers.duration_s(plan.parameters.timeout_s)
-    return f"{limit}; what is not complete by then is resumed again" if item.rescue else limit
-
-
 def _meaning(plan: Plan, item: TargetPlan) -> Section:
-    facts: list[tuple[str, str]] = [("clients feel", effect) for effect in item.effects]
-    if plan.op == "pause":
-        facts.append(("it lasts", "until it is resumed: it stays paused when Pooldeck ends"))
+    facts: list[tuple[str, str]] = [("it changes", note) for note in item.notes]
+    facts += [("clients feel", effect) for effect in item.effects]
+    if item.rescue:
+        facts.append(("or else", f"{' ; '.join(item.rescue)} when it does not go well"))
+    if plan.spec.holds:
         facts.append(("clients are cut", _cut(item.query_wait_timeout_s)))
     facts.append(("success means", item.verified_by))
     undo = " ; ".join(item.undo) if item.undo else f"none: {item.no_undo_reason}"
@@ -88,9 +280,8 @@ def _cut(limit_s: float | None) -> str:
 
 def _pool(pool: PoolImpact) -> str:
     mode = pool.pool_mode or numbers.NOT_AVAILABLE
-    noun = "client" if pool.clients == 1 else "clients"
     return (
-        f"{mode}: {numbers.count(pool.clients)} {noun}, {numbers.count(pool.waiting)} waiting, "
+        f"{mode}: {plural(pool.clients, 'client')}, {numbers.count(pool.waiting)} waiting, "
         f"{numbers.count(pool.servers_active)} of {numbers.count(pool.servers)} servers held"
     )
 
@@ -113,36 +304,8 @@ def what_moved(old: Plan, new: Plan) -> str:
                 moved.append(f"{item.target}: {', '.join(keys)} changed")
     left = set(before) - {str(item.target) for item in new.targets}
     moved += [f"{name} is no longer chosen" for name in sorted(left)]
-    return "; ".join(moved) or "what it rests on has changed"
+    return _first(moved) or "what it rests on has changed"
 
 
-def receipt_cells(receipt: RunReceipt) -> list[Cell]:
-    """Return the result, a line each: outcome word first."""
-    lines: list[Cell] = []
-    for target in receipt.targets:
-        tone = OUTCOME_TONES[target.outcome]
-        took = numbers.duration_s(target.duration_s)
-        lines.append(Cell(f"{target.outcome.value.upper()}  {target.target}  {target.detail} ({took})", tone))
-        lines += [Cell(f"  {line}", tone_of_line) for line, tone_of_line in _facts(target)]
-    return lines
-
-
-def _facts(target: TargetReceipt) -> list[tuple[str, Tone]]:
-    facts = [(f"state: {target.before} > {target.after or 'could not be read'}", Tone.PLAIN)]
-    facts += [(f"verified: {text}", Tone.PLAIN) for text in target.verified]
-    facts += [(f"changed: {text}", Tone.PLAIN) for text in target.differences]
-    facts += [(f"not drained: {text}", Tone.WARN) for text in target.still_active]
-    facts += [
-        (
-            f"held by: {holder.user}@{holder.address} {holder.application_name or ''} "
-            f"on {holder.database}, {holder.state} since {holder.since}",
-            Tone.WARN,
-        )
-        for holder in target.holders
-    ]
-    if target.clients_cut_at_s is not None:
-        when = time.strftime("%H:%M:%S UTC", time.gmtime(target.clients_cut_at_s))
-        facts.append((f"clients that wait are cut from {when} on unless it is resumed", Tone.WARN))
-    facts += [(f"warning: {text}", Tone.WARN) for text in target.warnings]
-    facts += [(f"next: {text}", Tone.INFO) for text in target.next_steps]
-    return facts
+def _first(texts: list[str]) -> str:
+    return "; ".join(texts[:3]) + (f"; and {len(texts) - 3} more" if len(texts) > 3 else "")

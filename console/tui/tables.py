@@ -17,6 +17,7 @@ from console.tui.parts import Line
 from console.tui.sources import ViewSource, grid_column
 from console.view.cells import Cell, Tone, ViewColumn, column_named
 from console.view.filters import Filter, Filterable, parse_filter
+from console.view.pauses import NOTHING_KNOWN, Known
 from widgets.grid import Grid
 
 KEY_WIDTH_MAX = 24
@@ -41,10 +42,8 @@ class TableView(Generic[R]):
     name: str
     """`bouncers`, `pools`, `Postgres nodes`: what is counted in the filter line."""
     columns: tuple[ViewColumn[R], ...]
-    rows: Callable[[FleetSnapshot], list[R]]
+    rows: Callable[[FleetSnapshot, Known], list[R]]
     note: Callable[[R], Cell]
-    selector: Callable[[R], str | None]
-    """How a command names the row; None when no operation is about it."""
     fixed: int = 1
     """Columns that stay at the left."""
     empty: str = "nothing here"
@@ -73,6 +72,7 @@ class TablePanel(Vertical, Generic[R]):
         self._total = 0
         self._widths: tuple[int, ...] = ()
         self._snapshot: FleetSnapshot | None = None
+        self._known = NOTHING_KNOWN
 
     def compose(self) -> ComposeResult:
         """Filter line above the grid."""
@@ -94,10 +94,10 @@ class TablePanel(Vertical, Generic[R]):
         """True when rows may be hidden."""
         return bool(self.filter) or self.faults_only
 
-    def show(self, snapshot: FleetSnapshot) -> None:
+    def show(self, snapshot: FleetSnapshot, known: Known) -> None:
         """Show a snapshot's rows, those that pass the filter."""
-        self._snapshot = snapshot
-        rows = self.view.rows(snapshot)
+        self._snapshot, self._known = snapshot, known
+        rows = self.view.rows(snapshot, known)
         self.all_rows = rows
         self._total = len(rows)
         self._fit(rows)
@@ -165,7 +165,7 @@ class TablePanel(Vertical, Generic[R]):
     def _refilter(self) -> None:
         self.set_class(self.is_filtered, "-filtered")
         if self._snapshot is not None:
-            self.show(self._snapshot)
+            self.show(self._snapshot, self._known)
 
     def _show_filter(self) -> None:
         if not self.is_filtered:

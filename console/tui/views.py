@@ -38,15 +38,13 @@ BOUNCERS: TableView[BouncerRow] = TableView(
     columns=FLEET_COLUMNS,
     rows=fleet.bouncer_rows,
     note=fleet.note,
-    selector=lambda row: row.key,
     empty="This inventory has no bouncers yet: add [[bouncers]] to it, or run pooldeck inventory import.",
 )
 POSTGRES: TableView[PostgresRow] = TableView(
     name="Postgres nodes",
     columns=POSTGRES_COLUMNS,
-    rows=postgres.postgres_rows,
+    rows=lambda snapshot, _known: postgres.postgres_rows(snapshot),
     note=postgres.note,
-    selector=lambda _row: None,
     empty="This inventory has no Postgres nodes.",
 )
 
@@ -56,9 +54,8 @@ def pools_view(bouncers: Collection[str] | None) -> TableView[PoolRow]:
     return TableView(
         name="pools",
         columns=POOL_COLUMNS,
-        rows=lambda snapshot: pools.pool_rows(snapshot, bouncers),
+        rows=lambda snapshot, _known: pools.pool_rows(snapshot, bouncers),
         note=pools.note,
-        selector=lambda row: selector_of(row.bouncer, row.key[1]),
         fixed=3,
         empty="No pools: no application has connected to these bouncers since they started.",
     )

@@ -111,7 +111,7 @@ class ViewColumn(Generic[R]):
     names: tuple[str, ...] = ()
     """Further names in filters and `:sort`."""
     letter: str | None = None
-    """The capital that sorts by this column; never P, R or L (they open plans) nor G (the last row)."""
+    """The capital that sorts by this column; never P, R, L or M (they open plans) nor G (the last row)."""
     trend: Callable[[R], Trend] | None = None
 
     @property

@@ -9,19 +9,31 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from console.model.derive import application_pools, merged_rates, pool_size, pool_use
-from console.model.fleet import FleetSnapshot, PoolerInfo, PoolerSnapshot
+from console.model.fleet import FleetSnapshot, PoolerInfo, PoolerSnapshot, PoolerState
 from console.model.rows import Pool
 from console.model.sample import DatabaseRates, Sample
 from console.view import states
 from console.view.cells import Cell, Tone
+from console.view.pauses import NOTHING_KNOWN, Disguise, Known, Mark, mark_cell, mark_note, marks_of
 
 
 class BouncerRow:
     """One bouncer of a snapshot, its pools summed. Numbers are None when it does not answer."""
 
-    def __init__(self, pooler: PoolerSnapshot) -> None:
+    def __init__(
+        self,
+        pooler: PoolerSnapshot,
+        known: Known = NOTHING_KNOWN,
+        *,
+        wall_s: float = 0.0,
+        monotonic_s: float = 0.0,
+    ) -> None:
+        """Take a pooler of a snapshot, what is known of leases, and the snapshot's clocks."""
         self.pooler = pooler
         self.key = pooler.info.name
+        self._known = known
+        self._wall_s = wall_s
+        self._monotonic_s = monotonic_s
 
     @property
     def state(self) -> str:
@@ -32,6 +44,26 @@ class BouncerRow:
     def old(self) -> bool:
         """True when the numbers are not from the last tick."""
         return states.is_old(self.pooler.freshness)
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        """What keeps its clients waiting or out, the most urgent first."""
+        if self.state not in _MARKED:
+            return ()
+        return marks_of(self.pooler, self._known, wall_s=self._wall_s, monotonic_s=self._monotonic_s)
+
+    @property
+    def forgotten(self) -> bool:
+        """True when clients wait and nobody alive will let them go."""
+        return any(mark.forgotten for mark in self.marks)
+
+    @property
+    def state_cell(self) -> Cell:
+        """The state, with who answers for it where clients are kept waiting."""
+        marks = self.marks
+        if not marks or self.old or marks[0].stop.disguise is Disguise.DISABLED:
+            return states.state_cell(self.state)
+        return mark_cell(marks[0])
 
     @cached_property
     def sample(self) -> Sample | None:
@@ -92,7 +124,8 @@ class BouncerRow:
         """What a regular expression in the filter is matched with."""
         info = self.pooler.info
         labels = " ".join(f"{key}={value}" for key, value in info.labels.items())
-        return f"{self.key} {self.state} {self.version or ''} {info.host or ''} {info.address} {labels}"
+        state = f"{self.state} {self.state_cell.text}"
+        return f"{self.key} {state} {self.version or ''} {info.host or ''} {info.address} {labels}"
 
     @property
     def paused_databases(self) -> tuple[str, ...]:
@@ -106,19 +139,40 @@ class BouncerRow:
         return self.state in ("paused", "paused?", "db paused", "suspended")
 
 
+_NOTES = 2
+"""So many stops of one bouncer are explained in its note."""
+
+
 def address(info: PoolerInfo) -> str:
     """Where a bouncer listens; `host > address` when it is reached over SSH."""
     return info.address if info.host is None else f"{info.host} > {info.address}"
 
 
-def bouncer_rows(snapshot: FleetSnapshot) -> list[BouncerRow]:
+def bouncer_rows(snapshot: FleetSnapshot, known: Known = NOTHING_KNOWN) -> list[BouncerRow]:
     """Return a row for every bouncer, worst first, ties in the inventory's order."""
-    return faults_first([BouncerRow(pooler) for pooler in snapshot.poolers])
+    wall_s, monotonic_s = snapshot.taken_at_s, snapshot.monotonic_s
+    return faults_first(
+        [BouncerRow(pooler, known, wall_s=wall_s, monotonic_s=monotonic_s) for pooler in snapshot.poolers]
+    )
 
 
 def faults_first(rows: Sequence[BouncerRow]) -> list[BouncerRow]:
-    """Sort by urgency, see `states.urgency`; ties stay in their order."""
-    return sorted(rows, key=lambda row: states.urgency(row.state, row.maxwait_us))
+    """Sort by urgency, see `states.urgency`; pauses that nobody will end come before all else."""
+    return sorted(rows, key=lambda row: (not row.forgotten, states.urgency(row.state, row.maxwait_us)))
+
+
+_MARKED = frozenset(
+    word.value
+    for word in (
+        PoolerState.PAUSED,
+        PoolerState.MAYBE_PAUSED,
+        PoolerState.PARTLY_PAUSED,
+        PoolerState.SUSPENDED,
+        PoolerState.DISABLED,
+        PoolerState.STALE,
+    )
+)
+"""States of a pooler that may stop clients; the others are not looked at twice."""
 
 
 def note(row: BouncerRow) -> Cell:
@@ -126,23 +180,11 @@ def note(row: BouncerRow) -> Cell:
     wrong = states.trouble(row.pooler.freshness)
     if wrong is not None:
         return Cell(f"{row.key}: {wrong}", Tone.BAD if row.state == "unreachable" else Tone.WARN)
-    sample = row.sample
-    if row.state == "paused?":
-        return Cell(
-            f"{row.key}: seems paused: clients wait, no server is left ({row.version} has no SHOW STATE); "
-            "R plans the resume",
-            Tone.WARN,
-        )
-    if row.state in ("paused", "suspended"):
-        return Cell(f"{row.key}: {row.state}: clients wait until it is resumed; R plans it", Tone.WARN)
-    if row.paused_databases:
-        names = ", ".join(row.paused_databases)
-        return Cell(
-            f"{row.key}: paused databases: {names}: their clients wait; R plans the resume", Tone.WARN
-        )
-    disabled = [database.name for database in sample.databases if database.disabled] if sample else []
-    if disabled:
-        return Cell(f"{row.key}: disabled databases: {', '.join(disabled)}", Tone.WARN)
+    if row.marks:
+        notes = [mark_note(mark) for mark in row.marks[:_NOTES]]
+        more = len(row.marks) - len(notes)
+        texts = [note.text for note in notes] + ([f"and {more} more (d tells all)"] if more else [])
+        return Cell(f"{row.key}: {'. '.join(texts)}", notes[0].tone)
     unread = states.unread(row.pooler)
     if unread is not None:
         return Cell(f"{row.key}: {unread}", Tone.WARN)

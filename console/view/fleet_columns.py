@@ -60,9 +60,10 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         states.STATE_WIDTH,
         Kind.TEXT,
         lambda row: row.state,
-        "up, paused, db paused, suspended, stale, unreachable … `reachable`: answers, but below 1.19 "
-        "nothing says whether it is paused. `paused?`: below 1.19, inferred.",
-        cell=lambda row: states.state_cell(row.state),
+        "up, paused, db paused, suspended, stale, unreachable … `! paused`: by nobody alive, M mends it. "
+        "`held 23 s`: somebody's run ends it then. `pausing`: servers are still held. `reachable`: answers, "
+        "but below 1.19 nothing says whether it is paused. `paused?`: below 1.19, inferred.",
+        cell=lambda row: row.state_cell,
         letter="S",
     ),
     ViewColumn(
@@ -85,7 +86,7 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         "How long the oldest waiting client has waited. Over 1 s is shown as a warning, over 5 s as bad.",
         tone=maxwait_tone,
         names=("wait", "max"),
-        letter="M",
+        letter="X",
     ),
     ViewColumn(
         "clients",

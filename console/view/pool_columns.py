@@ -91,7 +91,7 @@ POOL_COLUMNS: tuple[ViewColumn[PoolRow], ...] = (
         "How long the oldest waiting client has waited.",
         tone=maxwait_tone,
         names=("wait", "max"),
-        letter="M",
+        letter="X",
     ),
     ViewColumn(
         "clients",

@@ -16,9 +16,12 @@ from console.clock import Clock, FixedClock
 from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.fleet.store import FleetStore
 from console.model.fleet import FleetSnapshot
+from console.operations.reach import Reach
 from console.operations.service import OperationService
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
+from tests.harness.leases import FakeLeases
+from tests.tui.fakes import FakeFleet, SamePooler
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
 from tests.unit.operations.fake_pooler import FakePooler
 
@@ -46,11 +49,22 @@ def inventory_of(picture: FleetSnapshot) -> Inventory:
 
 
 def fake_service(
-    picture: FleetSnapshot, pooler: FakePooler, journal: Path, clock: Clock, *, read_only: bool = False
+    picture: FleetSnapshot,
+    pooler: FakePooler | FakeFleet,
+    journal: Path,
+    clock: Clock,
+    *,
+    read_only: bool = False,
+    inventory: Inventory | None = None,
 ) -> OperationService:
-    """Return the real service on a pooler that answers as told."""
+    """Return the real service on poolers that answer as told."""
+    fleet = pooler if isinstance(pooler, FakeFleet) else SamePooler(pooler)
     return OperationService(
-        inventory_of(picture), pooler, Journal(journal, clock, Actor.current({})), clock, read_only
+        inventory or inventory_of(picture),
+        Reach(connector=fleet, leases=FakeLeases()),
+        Journal(journal, clock, Actor.current({})),
+        clock,
+        read_only=read_only,
     )
 
 

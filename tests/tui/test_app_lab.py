@@ -16,11 +16,13 @@ from console.cli.context import Globals, open_stack
 from console.fleet.collector import FleetCollector
 from console.fleet.store import FleetStore
 from console.lab.fleet import Lab
+from console.operations.reach import Reach
 from console.operations.service import OperationService
 from console.postgres.connect import PostgresConnector
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
 from console.tui.screens.tables import PoolsScreen, TableScreen
+from tests.harness.leases import FakeLeases
 from tests.tui.driving import text_of, until
 
 FIRST_ANSWERS_S = 30.0
@@ -36,7 +38,13 @@ async def console_on(lab: Lab, folder: Path) -> AsyncIterator[tuple[PooldeckApp,
         app = PooldeckApp(
             store,
             stack.inventory,
-            OperationService(stack.inventory, stack.connector, journal, stack.clock, False),
+            OperationService(
+                stack.inventory,
+                Reach(stack.connector, leases=FakeLeases()),
+                journal,
+                stack.clock,
+                read_only=False,
+            ),
             clock=stack.clock,
             log=LogBuffer(),
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),
@@ -79,25 +87,23 @@ async def test_details_tell_the_servers_own_settings(lab: Lab, tmp_path: Path) -
         assert lab.secrets.password("pooldeck_admin") not in _details(app)
 
 
-async def test_a_database_is_paused_and_resumed_through_the_plan_screen(lab: Lab, tmp_path: Path) -> None:
+async def test_a_database_is_held_through_the_plan_screen_and_let_go_early(lab: Lab, tmp_path: Path) -> None:
     name, database = lab.inventory.bouncers[0].name, "app"
     async with console_on(lab, tmp_path) as (app, pilot):
         await pilot.press("colon", *f"pause {name}/{database}", "enter")
         await until(pilot, lambda: f"Type {name}/{database} to go on" in text_of(app), within_s=20)
         assert f'PAUSE "{database}"' in text_of(app)
-        try:
-            await pilot.press(*f"{name}/{database}", "enter")
-            await until(pilot, lambda: f"OK  {name}/{database}" in text_of(app), within_s=20)
-            await pilot.press("escape")
-            await until(pilot, lambda: "db paused" in text_of(app), within_s=20)
-            await until(pilot, lambda: cursor_on(app, name))
-        finally:
-            await pilot.press("colon", *f"resume {name}/{database}", "enter")
-            await until(pilot, lambda: getattr(app.focused, "id", "") == "confirm-ok", within_s=20)
-            await pilot.press("enter")
-            await until(pilot, lambda: f"OK  {name}/{database}" in text_of(app), within_s=20)
+        await pilot.press(*f"{name}/{database}", "enter")
+        await until(pilot, lambda: f"HOLDING {name}/{database}:" in text_of(app), within_s=20)
         await pilot.press("escape")
-        await until(pilot, lambda: "db paused" not in text_of(app), within_s=20)
+        await until(pilot, lambda: "held 2" in text_of(app), within_s=20)
+        await until(pilot, lambda: f"HOLDING {name}/{database} 2" in text_of(app))
+        await pilot.press("o", "enter")
+        await until(pilot, lambda: "End the hold" in text_of(app))
+        await pilot.press("e")
+        await until(pilot, lambda: f"OK  {name}/{database}" in text_of(app), within_s=20)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "held" not in text_of(app) and "db paus" not in text_of(app), within_s=20)
 
 
 def _details(app: PooldeckApp) -> str:

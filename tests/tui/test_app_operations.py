@@ -78,14 +78,17 @@ async def test_pause_is_planned_confirmed_by_name_carried_out_and_reported(
         assert pooler.changing() == []
         assert "PAUSE" in text_of(app)
         await pilot.press(*"edge-1a", "enter")
-        await asked(pilot, "OK  edge-1a")
+        await asked(pilot, "HOLDING edge-1a:")
         assert pooler.paused
         await pilot.press("escape")
         assert isinstance(app.screen, FleetScreen)
         await pilot.press("o")
         await asked(pilot, "PAUSE edge-1a")
         await pilot.press("enter")
+        await asked(pilot, "HOLDING edge-1a:")
+        await pilot.press("e")
         await asked(pilot, "OK  edge-1a")
+        assert not pooler.paused
 
 
 @pytest.mark.parametrize("keys", [("escape",), ("enter",), (*"edge-1b", "enter", "escape")])
@@ -163,7 +166,7 @@ async def test_when_the_world_moves_ok_locks_and_the_plan_is_made_anew(
         await until(pilot, lambda: "Locked" not in text_of(app))
         await asked(pilot, "session: ")
         await pilot.press(*"edge-1a", "enter")
-        await asked(pilot, "OK  edge-1a")
+        await asked(pilot, "HOLDING edge-1a:")
 
 
 async def test_numbers_move_while_the_plan_is_open(
@@ -276,9 +279,8 @@ async def test_a_plan_of_a_pause_says_how_long_it_lasts_and_when_clients_are_cut
         await pilot.press("P")
         await asked(pilot, "it lasts")
         shown = text_of(app)
-        assert "until it is resumed" in shown
+        assert "drained within 5 s, held for 30 s; then it is resumed" in shown
         assert "query_wait_timeout" in shown
-        assert "what is not complete by then is resumed again" in shown
         await pilot.press("escape", "R")
         await asked(pilot, "plan: resume")
         await asked(pilot, "What it means")
@@ -296,8 +298,10 @@ async def test_a_plan_can_be_answered_after_the_terminal_was_too_small(app: Pool
         await pilot.resize_terminal(*SIZE)
         await until(pilot, lambda: app.focused is not None)
         await pilot.press(*"edge-1a", "enter")
+        await asked(pilot, "HOLDING edge-1a:")
+        await pilot.press("e")
         await asked(pilot, "OK  edge-1a")
-        await until(pilot, lambda: "Stop and undo" not in text_of(app))
+        await until(pilot, lambda: "Stop, undo" not in text_of(app))
 
 
 def test_a_run_tells_once_a_second_what_it_waits_for() -> None:
@@ -315,6 +319,6 @@ def test_a_run_tells_once_a_second_what_it_waits_for() -> None:
 async def test_what_never_can_be_planned_is_not_promised_again(app: PooldeckApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await choose(pilot, "edge-1a")
-        await command(pilot, "pause edge-1a,edge-1b")
-        await asked(pilot, "names 2 targets")
+        await command(pilot, "pause edge-9*")
+        await asked(pilot, "This cannot be planned")
         assert "tried again" not in text_of(app)

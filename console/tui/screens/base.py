@@ -32,10 +32,16 @@ BACK = Binding("escape", "app.back", "Back", id="deck.back")
 """For the footer of every screen that one can go back from."""
 
 
+Keys = tuple[tuple[str, str], ...]
+"""Keys and what they do, for help."""
+
+
 class DeckScreen(Screen[None]):
     """A screen of Pooldeck."""
 
     ALLOW_SELECT: ClassVar[bool] = False
+    KEYS: ClassVar[Keys] = ()
+    """The screen's own; () for those whose keys are the same everywhere."""
 
     def compose(self) -> ComposeResult:
         """Banner, body, note, command line, footer."""

@@ -23,7 +23,7 @@ class LeaveScreen(ModalScreen[bool]):
         names = "\n".join(f"  {title}" for title in self._titles)
         yield Confirm(
             "Leave while an operation runs?",
-            f"{names}\n\nLeaving stops it; a pause that is not complete is resumed first.",
+            f"{names}\n\nLeaving stops it and undoes it: what is paused is resumed first.",
             ok_label="Leave",
         )
 

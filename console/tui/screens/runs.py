@@ -1,4 +1,4 @@
-"""Runs of this session: the list, and one run's events and result. Leaving a screen leaves the run alone."""
+"""Runs of this session: the list, and one run as it goes. Leaving a screen leaves the run alone."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from console.errors import PooldeckError
-from console.operations.outcome import Event, EventKind, RunReceipt
+from console.operations.outcome import Event, EventKind
 from console.operations.service import Run
+from console.tui import keys
 from console.tui.parts import content
-from console.tui.plan_text import OUTCOME_TONES, receipt_cells
+from console.tui.progress import OUTCOME_TONES, Progress, TargetState
+from console.tui.receipt_text import counts, receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
+from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import TONE_NAMES
+from console.view import numbers
 from console.view.cells import Cell, Tone
 from widgets.cells import Toned
 from widgets.grid import Column, Grid, ListRow, ListSource
-from widgets.grid_messages import Activated
+from widgets.grid_messages import Activated, CursorMoved
 from widgets.log_view import Level, LogLine, LogView
 
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
+_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING})
+"""Told again and again while they last."""
 
 
 def clock_text(wall_s: float) -> str:
@@ -34,32 +40,50 @@ def clock_text(wall_s: float) -> str:
 
 
 class RunScreen(DeckScreen):
-    """One run: its events as they come, then its result."""
+    """One run: how each target stands, the events as they come, then its result."""
 
+    KEYS = keys.RUN
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
-        Binding("ctrl+x", "stop", "Stop and undo", id="run.stop"),
+        Binding("e", "end_hold", "End the hold", id="run.end-hold"),
+        Binding("ctrl+x", "stop", "Stop, undo", id="run.stop"),
+        Binding("pageup", "result(-1)", "Result up", show=False, id="run.up"),
+        Binding("pagedown", "result(1)", "Result down", show=False, id="run.down"),
     ]
+    COLUMNS = (
+        Column("target", "target", 20, min_width=12),
+        Column("state", "state", 11),
+        Column("since", "since", 8),
+        Column("detail", "detail", 40, flex=True, min_width=16),
+    )
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
+        self._shown: tuple[object, ...] = ()
 
     @property
     def place(self) -> str:
         """In the banner."""
         return f"run: {self._run.plan.title}"
 
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return self.deck.operating.progress_of(self._run)
+
     def body(self) -> Iterable[Widget]:
-        """Result above, events below."""
-        yield Static("", id="outcome", markup=False)
+        """What is held and the result above, targets in the middle, events below."""
+        yield Static("", id="hold", markup=False)
+        with VerticalScroll(id="outcome", can_focus=False):
+            yield Static("", id="words", markup=False)
+        yield Grid(self.COLUMNS, fixed_columns=1, ascii_only=self.deck.ascii_only, id="targets")
         yield LogView(limit=2_000, id="events")
 
     def on_mount(self) -> None:
         """Follow the run; the follower ends with this screen, the run does not."""
         super().on_mount()
-        self._state([Cell("RUNNING  Esc leaves it running; o finds it again; ctrl+x stops and undoes it")])
-        self.query_one(LogView).focus()
+        self.query_one(Grid).focus()
         self._follow()
 
     @work(exclusive=True, group="run")
@@ -70,46 +94,134 @@ class RunScreen(DeckScreen):
             if is_news(event, told):
                 view.write(self._line(event))
                 told = event
-        try:
-            receipt = await self._run.receipt()
-        except PooldeckError as error:
-            self._state([Cell(f"FAILED  {error}", Tone.BAD)])
+            self.tick()
+
+    def tick(self) -> None:
+        """Refresh what moves with the run and with the clock."""
+        super().tick()
+        if not self.is_built:
             return
-        self._state(receipt_cells(receipt))
-        self.refresh_bindings()
+        progress = self.progress
+        states = tuple(progress.states.values())
+        if progress.over:
+            states = tuple(sorted(states, key=lambda state: not state.trouble))
+        held, words = self._holding(progress), self._words(progress)
+        shown = (held, words, states)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        with while_widgets_leave():
+            ascii_only = self.deck.ascii_only
+            self.query_one("#words", Static).update(content(words, separator="\n", ascii_only=ascii_only))
+            hold = self.query_one("#hold", Static)
+            hold.display = bool(held)
+            hold.update(content(held, separator="\n", ascii_only=ascii_only))
+            self.query_one(Grid).set_source(ListSource([self._row(state) for state in states]))
+            self._note()
+            self.refresh_bindings()
+
+    def _words(self, progress: Progress) -> tuple[Cell, ...]:
+        if progress.receipt is not None:
+            return tuple(receipt_cells(progress.receipt))
+        if progress.failed is not None:
+            return (Cell(f"FAILED  {progress.failed}", Tone.BAD),)
+        return tuple(self._going(progress))
+
+    def _holding(self, progress: Progress) -> tuple[Cell, ...]:
+        hold = progress.hold
+        if hold is None:
+            return ()
+        left_s = hold.left_s(self.deck.clock.monotonic_s())
+        count = numbers.count(hold.waiting) if hold.waiting else "No"
+        clients = f"{count} client{'s wait' if hold.waiting > 1 else ' waits'}"
+        longest = f", the longest {numbers.duration_s(hold.maxwait_s)}" if hold.waiting else ""
+        return (
+            Cell(f"HOLDING {hold.name}:  {left_s:.0f} s LEFT"),
+            Cell(f"{clients}{longest}. It is resumed then; e ends it now."),
+        )
+
+    def _going(self, progress: Progress) -> list[Cell]:
+        if self._now:
+            return [Cell("UNDOING NOW  without waiting for the current step", Tone.WARN)]
+        if self._run.stopping:
+            words = "STOPPING  after the current step, then it is undone; ctrl+x again: undo now"
+            return [Cell(words, Tone.WARN)]
+        if progress.hold is not None:
+            return [Cell("Esc leaves it running; o finds it again; ctrl+x stops and undoes it", Tone.DIM)]
+        lines = [Cell("RUNNING  Esc leaves it running; o finds it again; ctrl+x stops and undoes it")]
+        if len(progress.states) > 1:
+            lines.append(Cell(progress.counts, Tone.INFO))
+        if progress.stage:
+            lines.append(Cell(progress.stage, Tone.INFO))
+        return lines
+
+    def _row(self, state: TargetState) -> ListRow:
+        since = "" if state.since_s is None else clock_text(state.since_s)
+        word = state.word if (tone := TONE_NAMES.get(state.tone)) is None else Toned(state.word, tone)
+        texts = (state.target, since, state.detail)
+        if self.deck.ascii_only:
+            texts = (to_ascii(texts[0]), texts[1], to_ascii(texts[2]))
+        name, since, detail = texts
+        values = {"target": state.target, "state": state.word, "since": state.since_s, "detail": detail}
+        return ListRow(state.target, [name, word, since, detail], values)
+
+    @on(CursorMoved)
+    def _moved(self, message: CursorMoved) -> None:
+        message.stop()
+        self._note()
+
+    def _note(self) -> None:
+        """Tell the detail of the target under the cursor in full: the table may cut it."""
+        state = self.progress.states.get(str(self.query_one(Grid).cursor_key))
+        words = "" if state is None or not state.detail else f"{state.target}: {state.detail}"
+        self.say(Cell(words, Tone.DIM if state is None or not state.trouble else Tone.BAD))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What is over cannot be stopped."""
+        """What is over cannot be stopped; what is not held cannot be let go."""
         if action == "stop" and self._run.done:
             return False
+        if action == "end_hold":
+            return self.is_built and not self._run.done and self.progress.hold is not None
         return super().check_action(action, parameters)
 
     def _line(self, event: Event) -> LogLine:
         text = to_ascii(event.text) if self.deck.ascii_only else event.text
         return LogLine(clock_text(event.at_s), _LEVELS.get(event.kind, "INFO"), event.target, text)
 
-    def _state(self, lines: list[Cell]) -> None:
-        ascii_only = self.deck.ascii_only
-        self.query_one("#outcome", Static).update(content(lines, separator="\n", ascii_only=ascii_only))
+    _now = False
+    """It was asked not to wait for the current step."""
 
     def action_stop(self) -> None:
-        """Stop the run; it undoes what it must and says so."""
+        """Stop the run after its current step and undo; a second time: undo now."""
         if self._run.done:
             self.notify("this run is over", timeout=3)
-        else:
-            self._run.cancel()
-            self._state([Cell("STOPPING  what was begun is being undone", Tone.WARN)])
+            return
+        self._now = self._run.stopping
+        self._run.cancel()
+        self.tick()
+
+    def action_end_hold(self) -> None:
+        """Let go now what is held: its regular end, only earlier."""
+        self._run.end_hold()
+
+    def action_result(self, pages: int) -> None:
+        """Scroll the result while the focus stays where it is."""
+        page = self.query_one("#outcome")
+        page.scroll_relative(y=pages * max(1, page.size.height - 1), animate=False)
 
 
 def is_news(event: Event, told: Event | None) -> bool:
-    """What is waited for comes several times a second: a line each would push the rest off the screen."""
-    waits = event.kind is EventKind.WAITING and told is not None and told.kind is EventKind.WAITING
-    return not waits or told is None or told.target != event.target or event.at_s - told.at_s >= 1.0
+    """What lasts is told several times a second: a line each would push the rest off the screen."""
+    if told is None or event.kind not in _REPEATED or told.kind is not event.kind:
+        return True
+    pause_s = 1.0 if event.kind is EventKind.WAITING else 5.0
+    return told.target != event.target or event.at_s - told.at_s >= pause_s
 
 
 class RunsScreen(DeckScreen):
     """Every run of this session, newest first."""
 
+    KEYS = keys.RUNS
     BINDINGS: ClassVar[list[BindingType]] = [BACK]
     COLUMNS = (
         Column("started", "started", 8),
@@ -139,43 +251,31 @@ class RunsScreen(DeckScreen):
         """Refresh the list with the clock: runs end without a snapshot."""
         super().tick()
         if self.is_built:
-            self._list()
-
-    @work(exclusive=True, group="runs")
-    async def _list(self) -> None:
-        rows = []
-        for run in reversed(self._runs()):
-            receipt = await _receipt_of(run)
-            rows.append(ListRow(run.id, _cells(run, receipt), {"started": run.started_at_s}))
-        self.query_one(Grid).set_source(ListSource(rows))
-
-    def _runs(self) -> tuple[Run, ...]:
-        return self.deck.service.runs if self.deck.service is not None else ()
+            operating = self.deck.operating
+            rows = [
+                ListRow(run.id, _cells(run, operating.progress_of(run)), {"started": run.started_at_s})
+                for run in reversed(operating.runs)
+            ]
+            with while_widgets_leave():
+                self.query_one(Grid).set_source(ListSource(rows))
 
     @on(Activated)
     def _open(self, message: Activated) -> None:
         message.stop()
-        for run in self._runs():
+        for run in self.deck.operating.runs:
             if run.id == message.key:
                 self.app.push_screen(RunScreen(run))
 
 
-async def _receipt_of(run: Run) -> RunReceipt | str | None:
-    """Return the receipt of a finished run, why it has none, or None while it runs."""
-    if not run.done:
-        return None
-    try:
-        return await run.receipt()
-    except PooldeckError as error:
-        return str(error)
-
-
-def _cells(run: Run, receipt: RunReceipt | str | None) -> list[str | Toned]:
+def _cells(run: Run, progress: Progress) -> list[str | Toned]:
     head: list[str | Toned] = [clock_text(run.started_at_s), run.plan.title]
+    receipt = progress.receipt
+    if progress.failed is not None:
+        return [*head, Toned("failed", "error"), progress.failed]
     if receipt is None:
-        return [*head, Toned("running", "accent"), ""]
-    if isinstance(receipt, str):
-        return [*head, Toned("failed", "error"), receipt]
+        word = "holding" if progress.hold is not None else "running"
+        return [*head, Toned(word, "warning" if progress.hold is not None else "accent"), progress.counts]
     tone = TONE_NAMES.get(OUTCOME_TONES[receipt.outcome], "accent")
-    detail = "; ".join(target.detail for target in receipt.targets)
+    details = "; ".join(target.detail for target in receipt.targets)
+    detail = details if len(receipt.targets) == 1 else counts(receipt)
     return [*head, Toned(receipt.outcome.value, tone), detail]

@@ -18,7 +18,7 @@ from console.model.fleet import FleetSnapshot
 from console.tui.parts import Line, Note
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.tables import TablePanel
-from console.tui.views import BOUNCERS, POSTGRES, pools_view, selector_of
+from console.tui.views import BOUNCERS, POSTGRES, pools_view
 from console.view.cells import Cell, Tone
 from console.view.filters import FilterError
 from console.view.fleet import BouncerRow
@@ -27,7 +27,7 @@ from console.view.postgres import PostgresRow
 from console.view.totals import fleet_totals, strip
 from widgets.grid_messages import Activated, CursorLost, CursorMoved, MarksChanged
 
-ACTION_LETTERS = "PRL"
+ACTION_LETTERS = "PRLM"
 """Capitals that open a plan; no table sorts by them."""
 _SORT_LETTERS = [letter for letter in ascii_uppercase if letter not in f"{ACTION_LETTERS}G"]
 
@@ -37,6 +37,7 @@ class TableScreen(DeckScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/", priority=True, id="table.filter"),
+        Binding("M", "mend", "Mend", id="table.mend"),
         Binding("d", "detail", "Detail", id="table.detail"),
         Binding("y", "raw", "Raw", show=False, id="table.raw"),
         Binding("c", "copy", "Copy", show=False, id="table.copy"),
@@ -76,11 +77,13 @@ class TableScreen(DeckScreen):
 
     def show(self, snapshot: FleetSnapshot) -> None:
         """Show a snapshot in every panel."""
+        known = self.deck.operating.known
         for panel in self.panels:
-            panel.show(snapshot)
+            panel.show(snapshot, known)
         self._show_note()
 
     def _show_note(self) -> None:
+        self._note_mend()
         cells: list[Cell] = []
         if self._filter_error is not None:
             self.say(Cell(self._filter_error, Tone.WARN))
@@ -174,19 +177,25 @@ class TableScreen(DeckScreen):
         count = text.count("\n")
         self.notify(f"{count} row{'s' if count != 1 else ''} copied, tab-separated", timeout=3)
 
-    def selectors(self, op: str | None = None) -> list[str]:
-        """Return how commands name the marked rows, else the row under the cursor; [] for none.
+    def action_mend(self) -> None:
+        """Open the plan that mends the rows; shown only where something is forgotten."""
+        self.deck.action_plan("mend")
 
-        A bouncer is resumed by its paused databases when these are what is paused: a RESUME of the whole
-        bouncer would leave them paused.
-        """
-        chosen: dict[str, None] = {}
-        for row in self.panel.target_rows():
-            if op == "resume" and isinstance(row, BouncerRow) and row.state == "db paused":
-                chosen.update(dict.fromkeys(selector_of(row.key, name) for name in row.paused_databases))
-            elif (selector := self.panel.view.selector(row)) is not None:
-                chosen[selector] = None
-        return list(chosen)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show the key that mends only where there is something to mend; elsewhere it is the app's."""
+        if action == "mend":
+            return self._to_mend and self.deck.service is not None
+        return super().check_action(action, parameters)
+
+    _to_mend = False
+    """Whether a chosen row shows a pause that nobody alive will end."""
+
+    def _note_mend(self) -> None:
+        rows = self.panel.target_rows()
+        to_mend = any(isinstance(row, BouncerRow) and row.forgotten for row in rows)
+        if to_mend != self._to_mend:
+            self._to_mend = to_mend
+            self.refresh_bindings()
 
     def action_detail(self) -> None:
         """Describe the row under the cursor."""

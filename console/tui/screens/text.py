@@ -75,6 +75,12 @@ class TextScreen(DeckScreen):
             width = min(28, max((len(label) for label, _ in section.lines), default=0))
             lines = [Content.styled(section.title, "bold $text-accent")]
             for label, cell in section.lines:
+                if len(label) > width:
+                    # Too long to stand beside its text.
+                    lines += [
+                        Content.styled(f"  {part}", "$text-muted") for part in wrap(label, self._width - 5)
+                    ]
+                    label = ""
                 head = Content.styled(f"  {label:<{width}}  ", "$text-muted")
                 first, *rest = wrap(cell.text, max(20, self._width - width - 7)) or [""]
                 lines.append(Content.assemble(head, content([Cell(first, cell.tone)], ascii_only=ascii_only)))

@@ -96,7 +96,7 @@ async def _asked(verdict: Confirm) -> tuple[str | None, str]:
     agreed = not typed if verdict.phrase is None else verdict.accepts(typed)
     if typed is None or not agreed:
         raise RefusedError("not confirmed; nothing was sent", where="guard.confirm")
-    return typed or None, "typed" if verdict.phrase else "reviewed"
+    return typed or None, "name typed" if verdict.phrase else "reviewed"
 
 
 async def _read_line() -> str | None:

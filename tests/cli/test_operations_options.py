@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from console.cli.context import bouncers_and_nodes
 from console.cli.operation_options import VerbCommand, Wish, command_of
 from console.errors import UsageError
 from console.operations.duration import parse_duration
@@ -169,3 +172,42 @@ def test_durations_as_people_type_them(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         parse_duration(text, where="--for")
+
+
+NODES = """\
+fleet = "test"
+environment = "development"
+defaults.monitor_user = "m"
+[[bouncers]]
+name = "edge-1"
+tcp = "127.0.0.1:1"
+[[bouncers]]
+name = "edge-2"
+tcp = "127.0.0.1:2"
+[[postgres]]
+name = "primary"
+role = "primary"
+tcp = "127.0.0.1:3"
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "completed"),
+    [
+        ("pause", "", ["edge-1", "edge-2"]),
+        ("pause", "edge-2", ["edge-2"]),
+        ("pause", "edge-1,!e", ["edge-1,!edge-1", "edge-1,!edge-2"]),
+        ("cancel", "", ["primary"]),
+        ("pause", "primary", []),
+    ],
+)
+def test_a_verb_completes_what_it_can_act_on(
+    tmp_path: Path, verb: str, typed: str, completed: list[str]
+) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(NODES)
+    root = SimpleNamespace(params={"fleet": fleet})
+    context = SimpleNamespace(find_root=lambda: root, command=SimpleNamespace(name=verb))
+    assert bouncers_and_nodes(cast("typer.Context", context), typed) == completed
+    root.params = {"fleet": tmp_path / "nowhere.toml"}
+    assert bouncers_and_nodes(cast("typer.Context", context), typed) == []

@@ -16,6 +16,7 @@ from console.tui.sources import to_ascii
 from console.tui.theme import TONE_STYLES
 from console.view.cells import Cell
 from widgets.banner import Banner, BannerTone
+from widgets.grid import Grid
 
 MIN_WIDTH, MIN_HEIGHT = 40, 10
 """Below this nothing useful can be shown."""
@@ -87,6 +88,26 @@ class Note(Line):
             lines = [*lines[: most - 1], Content.assemble(last.truncate(width - 1), mark)]
         self.styles.height = max(1, len(lines))
         self.update(Content("\n").join(lines), layout=False)
+
+
+class PlainGrid(Grid):
+    """A grid whose rows are looked at, not marked; `opens` says whether Enter does something there."""
+
+    opens = False
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer no key that would do nothing."""
+        if action in ("toggle_mark", "mark_range", "clear_marks"):
+            return False
+        if action == "activate":
+            return self.opens
+        return super().check_action(action, parameters)
+
+
+class OpeningGrid(PlainGrid):
+    """One whose rows open something."""
+
+    opens = True
 
 
 _TONES: dict[str, BannerTone] = {"production": "danger", "staging": "caution", "development": "calm"}

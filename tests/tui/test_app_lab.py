@@ -99,7 +99,7 @@ async def test_a_database_is_held_through_the_plan_screen_and_let_go_early(lab: 
         await until(pilot, lambda: "held 2" in text_of(app), within_s=20)
         await until(pilot, lambda: f"HOLDING {name}/{database} 2" in text_of(app))
         await pilot.press("o", "enter")
-        await until(pilot, lambda: "End the hold" in text_of(app))
+        await until(pilot, lambda: "End hold" in text_of(app))
         await pilot.press("e")
         await until(pilot, lambda: f"OK  {name}/{database}" in text_of(app), within_s=20)
         await pilot.press("escape", "escape")

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from console.errors import UsageError
 from console.model.claims import Claim
 from console.tui import keys
+from console.tui.parts import OpeningGrid
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
@@ -39,7 +40,9 @@ class LeasesScreen(DeckScreen):
     def body(self) -> Iterable[Widget]:
         """One table."""
         ascii_only = self.deck.ascii_only
-        yield Grid(self.COLUMNS, fixed_columns=1, empty_text="reading the leases", ascii_only=ascii_only)
+        yield OpeningGrid(
+            self.COLUMNS, fixed_columns=1, empty_text="reading the leases", ascii_only=ascii_only
+        )
 
     @property
     def place(self) -> str:

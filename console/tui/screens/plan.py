@@ -54,9 +54,9 @@ class PlanScreen(DeckScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
         # First of all, since everything else typed goes to the phrase.
-        Binding("question_mark", "help_here", "Help", key_display="?", priority=True, show=False),
-        Binding("pageup", "scroll(-1)", "Plan up", key_display="PgUp", id="plan.up"),
-        Binding("pagedown", "scroll(1)", "Plan down", key_display="PgDn", id="plan.down"),
+        Binding("question_mark", "help_here", "Help", key_display="?", priority=True),
+        Binding("pageup", "scroll(-1)", "Up", key_display="PgUp", id="plan.up"),
+        Binding("pagedown", "scroll(1)", "Down", key_display="PgDn", id="plan.down"),
     ]
 
     def __init__(self, wish: Wish) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from console.operations.outcome import Event, EventKind
 from console.operations.service import Run
 from console.tui import keys
-from console.tui.parts import content
+from console.tui.parts import OpeningGrid, PlainGrid, content
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
 from console.tui.receipt_text import counts, receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
@@ -45,10 +45,10 @@ class RunScreen(DeckScreen):
     KEYS = keys.RUN
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
-        Binding("e", "end_hold", "End the hold", id="run.end-hold"),
-        Binding("ctrl+x", "stop", "Stop, undo", id="run.stop"),
-        Binding("pageup", "result(-1)", "Result up", show=False, id="run.up"),
-        Binding("pagedown", "result(1)", "Result down", show=False, id="run.down"),
+        Binding("e", "end_hold", "End hold", id="run.end-hold"),
+        Binding("ctrl+x", "stop", "Stop+undo", id="run.stop"),
+        Binding("pageup", "result(-1)", "Result up", show=False, priority=True, id="run.up"),
+        Binding("pagedown", "result(1)", "Result down", show=False, priority=True, id="run.down"),
     ]
     COLUMNS = (
         Column("target", "target", 20, min_width=12),
@@ -77,7 +77,7 @@ class RunScreen(DeckScreen):
         yield Static("", id="hold", markup=False)
         with VerticalScroll(id="outcome", can_focus=False):
             yield Static("", id="words", markup=False)
-        yield Grid(self.COLUMNS, fixed_columns=1, ascii_only=self.deck.ascii_only, id="targets")
+        yield PlainGrid(self.COLUMNS, fixed_columns=1, ascii_only=self.deck.ascii_only, id="targets")
         yield LogView(limit=2_000, id="events")
 
     def on_mount(self) -> None:
@@ -137,7 +137,7 @@ class RunScreen(DeckScreen):
         longest = f", the longest {numbers.duration_s(hold.maxwait_s)}" if hold.waiting else ""
         return (
             Cell(f"HOLDING {hold.name}:  {left_s:.0f} s LEFT"),
-            Cell(f"{clients}{longest}. It is resumed then; e ends it now."),
+            Cell(f"{clients}{longest}. At the end it is resumed; e ends the hold now."),
         )
 
     def _going(self, progress: Progress) -> list[Cell]:
@@ -180,6 +180,8 @@ class RunScreen(DeckScreen):
         """What is over cannot be stopped; what is not held cannot be let go."""
         if action == "stop" and self._run.done:
             return False
+        if action == "result":
+            return self.is_built and self.query_one("#outcome").max_scroll_y > 0
         if action == "end_hold":
             return self.is_built and not self._run.done and self.progress.hold is not None
         return super().check_action(action, parameters)
@@ -233,7 +235,7 @@ class RunsScreen(DeckScreen):
     def body(self) -> Iterable[Widget]:
         """One table."""
         ascii_only = self.deck.ascii_only
-        yield Grid(
+        yield OpeningGrid(
             self.COLUMNS, fixed_columns=2, empty_text="no operation was run yet", ascii_only=ascii_only
         )
 

@@ -31,6 +31,8 @@ from console.operations.target import Target
 POLL_S = 0.2
 SETTLE_LIMIT_S = 3.0
 """So long a pool may have waiting clients and no server before its server logins are called failing."""
+UNUSED_LIMIT_S = 1.0
+"""So long it is looked whether somebody asks for a server of a pool that has none."""
 HOLDERS_AFTER_S = 1.0
 """Transactions that end sooner need no name."""
 HOLDERS_SHOWN = 20
@@ -269,7 +271,7 @@ class _Recycling:
         """Wait for the pools that had servers to have new ones; None when they cannot be read."""
         step = self._step
         loop = asyncio.get_running_loop()
-        end = loop.time() + SETTLE_LIMIT_S
+        begun = loop.time()
         before = [pool for pool in step.before.pools_of(step.target) if pool.servers]
 
         async def read(session: WriteSession) -> tuple[Pool, ...]:
@@ -280,7 +282,8 @@ class _Recycling:
             if now is None:
                 return None
             found = _pools(before, now)
-            if not found.failing or loop.time() >= end or step.control.stopped:
+            limit_s = SETTLE_LIMIT_S if found.failing else UNUSED_LIMIT_S if found.unused else 0.0
+            if loop.time() - begun >= limit_s or step.control.stopped:
                 return found
             await step.control.pause(None, timeout_s=POLL_S)
 

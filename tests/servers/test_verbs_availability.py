@@ -15,7 +15,6 @@ from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
 from console.operations.outcome import Outcome
 from tests.harness.servers import MakePgBouncer
-from tests.servers.operations_kit import until
 from tests.servers.verbs_kit import Load, VerbDesk, message_of, shown
 
 
@@ -41,7 +40,7 @@ async def test_new_clients_are_refused_and_connected_ones_go_on(desk: VerbDesk) 
         with pytest.raises(psycopg.OperationalError) as refused:
             desk.server.connect()
         assert message_of(refused.value) == 'database "app" is disabled'
-        await until(load.more)
+        await load.works_on()
 
         receipt = await desk.do("enable", "edge/app")
         assert (receipt.outcome, receipt.after) == (Outcome.OK, "enabled"), receipt.detail

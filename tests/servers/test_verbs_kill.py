@@ -39,7 +39,7 @@ async def test_every_client_is_cut_once_and_served_again(desk: VerbDesk) -> None
         receipt = await desk.do("kill", "edge/app")
         assert (receipt.outcome, receipt.after) == (Outcome.OK, "running"), receipt.detail
         assert not desk.is_paused("app")
-        await until(load.more)
+        await load.works_on()
     assert len(load.errors) == 3, "each client is cut once, and none fails afterwards (T4)"
     assert set(load.errors) <= {"database removed", HUNG_UP}
     assert other.errors == []
@@ -72,7 +72,7 @@ async def test_pools_with_a_minimum_do_not_fail_after_it(
             for _ in range(3):
                 receipt = await desk.do("kill", "edge/app")
                 assert receipt.outcome is Outcome.OK, receipt.detail
-                await until(load.more)
+                await load.works_on()
     assert not [text for text in load.errors if T4_ERROR in text]
 
 

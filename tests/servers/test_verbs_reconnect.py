@@ -39,7 +39,7 @@ async def test_working_clients_get_new_servers_and_notice_nothing(desk: VerbDesk
         assert "pool app/app has a new server connection" in receipt.verified
         assert not before & _pids(desk, "app")
         assert _pids(desk, "tiny") == of_tiny, "another database was touched"
-        await until(load.more)
+        await load.works_on()
     assert load.errors == []
 
 
@@ -129,7 +129,7 @@ async def test_new_logins_that_fail_are_found_at_once(
             with server.admin() as console:
                 console.execute("RELOAD")
                 console.execute("SET server_login_retry = 0")
-            await until(load.more)
+            await load.works_on()
 
 
 async def test_a_paused_bouncer_is_said_to_open_nothing_yet(desk: VerbDesk) -> None:

@@ -38,7 +38,7 @@ async def test_a_setting_takes_effect_and_clients_go_on(desk: VerbDesk) -> None:
         with pytest.raises(psycopg.OperationalError) as refused:
             desk.server.connect()
         assert "no more connections allowed" in message_of(refused.value)
-        await until(load.more)
+        await load.works_on()
     assert load.errors == []
 
 

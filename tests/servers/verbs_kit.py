@@ -25,7 +25,7 @@ from console.postgres.activity import PostgresActivity, PostgresBackends
 from console.postgres.connect import PostgresConnector
 from console.postgres.sessions import PostgresNodes
 from tests.harness.leases import FakeLeases
-from tests.servers.operations_kit import LIMIT_S, Desk, Direct, LabPasswords
+from tests.servers.operations_kit import LIMIT_S, Desk, Direct, LabPasswords, until
 
 BETWEEN_S = 0.02
 JOIN_S = 10.0
@@ -163,13 +163,10 @@ class Load:
         for thread in self._threads:
             thread.join(JOIN_S)
 
-    def more(self, count: int = 20) -> bool:
-        """Say whether so many more transactions were done since the last call that said so."""
-        with self._lock:
-            if self.done < getattr(self, "_mark", 0) + count:
-                return False
-            self._mark = self.done
-            return True
+    async def works_on(self, count: int = 20) -> None:
+        """Wait until so many more transactions are done."""
+        wanted = self.done + count
+        await until(lambda: self.done >= wanted)
 
     def _work(self, began: threading.Event) -> None:
         client: psycopg.Connection[Any] | None = None

@@ -95,6 +95,8 @@ class GuardianLease:
         """See `Lease.expose`."""
         # What the guardian said while we could not listen, e.g. while stopped, counts before this.
         self._read()
+        if self.lost.is_set():
+            raise NodeError(Phase.PROTOCOL, "the guardian is gone, or has ended the lease")
         places = self._places_of(targets)
         self._send(Expose(places))
         self._open.update(places)
@@ -170,12 +172,12 @@ class GuardianLease:
                 self._lose(f"the guardian has said nothing for {SILENCE_LIMIT_S:g} s")
 
     def _send(self, message: Message) -> None:
-        """Put a message into the kernel's buffer.
+        """Put a message into the kernel's buffer, also to a guardian that has ended the lease.
 
         Raises:
-            NodeError: the guardian is gone.
+            NodeError: there is none.
         """
-        if self.lost.is_set():
+        if self._gone.is_set() or self._link.fileno() < 0:
             raise NodeError(Phase.PROTOCOL, "the guardian is gone")
         data = encode(message)
         try:
@@ -242,7 +244,11 @@ class GuardianLease:
             case News(cover, text):
                 self._tell(str(self._order.covers[cover].target), f"guardian: {text}")
             case Ending(reason):
-                self._lose(f"the guardian ends it all: {reason}")
+                if not self._closing:
+                    # It took us for dead: that we are not is the last thing it has to know of us.
+                    with contextlib.suppress(NodeError):
+                        self._send(Beat())
+                self._lose(f"the guardian ends the lease: {reason}")
             case _:
                 return
 

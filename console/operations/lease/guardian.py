@@ -198,11 +198,15 @@ class Guardian:
             self._end(f"its run said nothing for {silent_s:.0f} s")
         due = self._ward.due(now_s)
         if due:
-            hold = "its hold was over" if self._ward.handed_over else "its time was up"
-            self._ward.lift(due, hold)
+            self._ward.lift(due, self._due_because())
         if now_s - self._beat_s >= HEARTBEAT_S and not self._ended.is_set():
             self._beat_s = now_s
             self._say(Beat())
+
+    def _due_because(self) -> str:
+        if self._ended.is_set():
+            return "its run went on after its lease was over"
+        return "its hold was over" if self._ward.handed_over else "its time was up"
 
     def _is_over(self, now_s: float) -> bool:
         if self._ward.busy or self._tasks:
@@ -243,15 +247,14 @@ class Guardian:
         self._heard_s = self._clock.monotonic_s()
         match message:
             case Beat():
-                return
+                if self._ended.is_set() and not self._alone:
+                    # It slept through the end of its lease: a statement may have been on its lips.
+                    self._ward.doubt(self._order.longest_s)
             case Expose(covers):
-                self._ward.expose(covers, self._order.longest_s)
-                self._lift_if_ended(covers)
+                self._ward.expose(covers, 0.0 if self._ended.is_set() else self._order.longest_s)
             case Held(covers):
                 if self._ended.is_set():
-                    # It slept through the end of its lease and has paused since: that is over at once.
-                    self._ward.expose(covers, self._order.longest_s)
-                    self._lift_if_ended(covers)
+                    self._ward.expose(covers, 0.0)
                 else:
                     self._ward.hold(covers)
             case Release(covers, number):
@@ -267,10 +270,6 @@ class Guardian:
             case _:
                 raise ProtocolError(f"no word of a run's: {type(message).__name__}")
         self._wake.set()
-
-    def _lift_if_ended(self, covers: Sequence[int]) -> None:
-        if self._ended.is_set():
-            self._ward.lift(covers, "its run went on after its lease was over")
 
     async def _release(self, covers: Sequence[int], number: int) -> None:
         await self._ward.release(covers)
@@ -296,8 +295,8 @@ class Guardian:
         lease = self._books.lease
         phases = {str(one.target): one.phase.value for one in lease.targets}
         await self._books.record("lease", {"event": "over", "targets": phases})
-        if self._ward.failed:
-            # Whoever looks for what is left behind finds it.
+        if self._ward.failed or self._books.lease.unrecorded:
+            # Whoever looks for what is left behind, or was not told, finds it here.
             await self._books.flush()
         else:
             await self._books.forget()

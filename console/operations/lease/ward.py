@@ -118,9 +118,17 @@ class Ward:
     def expose(self, places: Iterable[int], longest_s: float) -> None:
         """Note that statements may reach these from now on, and for how long at most."""
         for one in self._at(places):
+            if one.phase is LeasePhase.LIFTING:
+                one.again_s = longest_s
+                continue
             self._watches[one.target.bouncer].begin()
             one.traffic_held = one.running_since_s = None
             self._mark(one, LeasePhase.EXPOSED, longest_s)
+
+    def doubt(self, longest_s: float) -> None:
+        """Note that a run goes on that was taken for dead: what was lifted may be paused by it once more."""
+        lifted = (LeasePhase.LIFTED, LeasePhase.LIFTING)
+        self.expose((one.place for one in self.guarded if one.phase in lifted), longest_s)
 
     def hold(self, places: Iterable[int]) -> None:
         """Note that these were seen held."""
@@ -239,8 +247,11 @@ class Ward:
         detail = f"{reason}: {lifted.receipt.detail}"
         self._books.note(one.place, lifted.phase, detail=detail, ends_boot_s=None, ends_at_s=None)
         self._news(one.place, detail)
+        if one.again_s is not None:
+            again_s, one.again_s = one.again_s, None
+            self.expose([one.place], again_s)
         await self._books.outcome(lifted.receipt, reason)
-        if lifted.phase is not LeasePhase.FAILED:
+        if one.phase is LeasePhase.LIFTED or one.phase is LeasePhase.ENDED:
             await self._let_keeper_go(one)
 
     async def _let_keeper_go(self, one: Guarded) -> bool:
@@ -309,6 +320,7 @@ class Ward:
         paused = seen.of(one.target)
         if one.traffic_held is None and paused is not False:
             one.traffic_held = seen.traffic
+            _log.info("%s: held; the baseline is %s", one.target, dict(seen.traffic))
             self._start(self._standby.held(one))
             return
         verdict = watch.judge(one, seen)

@@ -41,6 +41,8 @@ class Guarded:
     """When it was held; None: it was not."""
     running_since_s: float | None = None
     """When it was first seen running after it was held; None: it was not."""
+    again_s: float | None = None
+    """While it is lifted: its run went on, so once that is over it is exposed for so long again."""
 
     @property
     def target(self) -> Target:

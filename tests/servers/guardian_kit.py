@@ -1,0 +1,460 @@
+"""What the tests of the guardian share: a console that can be killed, and the truth from outside.
+
+Run as a module this is that console: a real process that arms a lease and sends real statements, one step at
+a time as its test says (JSON lines on standard input, answers on standard output), so that it can be killed
+or stopped in any state. Its guardian is the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from console.audit.actor import Actor
+from console.audit.processes import is_alive, process_start
+from console.cli.guardian import guardian_command
+from console.config.credentials import Credentials
+from console.config.paths import XdgPaths
+from console.config.schema import Bouncer, Inventory
+from console.errors import PooldeckError
+from console.lab.bouncer import PgBouncerServer
+from console.lab.secrets import ADMIN, MONITOR
+from console.operations.lease.base import Cover, Lease, LeaseOrder
+from console.operations.lease.client import GuardianLeases
+from console.operations.lease.conversation import GuardianLease
+from console.operations.lease.protocol import Limits
+from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore
+from console.operations.observe import observe, read_paused, read_pools
+from console.operations.resume import resume_statements
+from console.operations.sessions import IDENTITY_KEYS, WriteSession
+from console.operations.spec import Ask, Parameters
+from console.operations.target import Target
+from console.poolers.connect import PoolerConnector
+from console.poolers.dialects import dialect_for
+from tests.servers.operations_kit import Direct, is_paused, until
+
+LIMIT_S = 20.0
+"""For what must come; generous, since the machine may be busy."""
+QUICK = Limits(silence_s=30.0, retry_s=60.0, poll_s=0.1, arm_s=15.0)
+"""Looks often; the silence is for tests that stop the console to set."""
+IMPATIENT = Limits(silence_s=3.0, retry_s=60.0, poll_s=0.1, arm_s=15.0)
+RARELY = Limits(silence_s=30.0, retry_s=60.0, poll_s=3600.0, arm_s=15.0)
+"""Looks only when it is told that a target is held."""
+
+
+def bouncer_entry(server: PgBouncerServer, name: str = "edge", **more: Any) -> Bouncer:
+    """Return a server as the inventory has it."""
+    fields = {
+        "name": name,
+        "tcp": f"{server.host}:{server.port}",
+        "sslmode": "disable",
+        "admin_user": ADMIN,
+        "monitor_user": MONITOR,
+        "connect_timeout_s": 2.0,
+        "query_timeout_s": 2.0,
+    }
+    return Bouncer.model_validate({**fields, **more})
+
+
+def inventory_of(*bouncers: Bouncer) -> Inventory:
+    """Return a fleet of them."""
+    return Inventory(fleet="test", environment="development", bouncers=bouncers)
+
+
+def write_passwords(server: PgBouncerServer) -> None:
+    """Put the passwords of the lab's roles where console and guardian look for them."""
+    file = Path(os.environ["HOME"]) / ".pgpass"
+    roles = (ADMIN, MONITOR)
+    file.write_text("".join(f"*:*:*:{role}:{server.secrets.password(role)}\n" for role in roles))
+    file.chmod(0o600)
+
+
+def parse_target(text: str) -> Target:
+    """Read `edge` or `edge/app`."""
+    bouncer, _, database = text.partition("/")
+    return Target(bouncer, database or None)
+
+
+async def cover_of(connector: PoolerConnector, target: Target) -> Cover:
+    """Return the cover of a target as a plan makes it."""
+    dialect = dialect_for("pgbouncer")
+    session = await connector.writer(target.bouncer)
+    try:
+        seen = await observe(session, dialect, target.bouncer, timeout_s=5, prober=session)
+    finally:
+        await session.close()
+    return Cover(
+        target,
+        resume_statements(Ask(target, seen, Parameters(), dialect)),
+        str(seen.version),
+        {key: seen.config[key].value or "" for key in IDENTITY_KEYS if key in seen.config},
+    )
+
+
+def order_of(
+    covers: Sequence[Cover], lease_id: str = "1ea5e", *, drain_s: float = 60, hold_s: float = 60
+) -> LeaseOrder:
+    """Return an order such as a pause makes."""
+    return LeaseOrder(
+        lease_id=lease_id,
+        run_id="0123456789abcdef",
+        op="pause",
+        plan_hash="f" * 64,
+        fleet="test",
+        title="PAUSE edge",
+        reason=None,
+        covers=tuple(covers),
+        drain_s=drain_s,
+        hold_s=hold_s,
+    )
+
+
+@dataclass
+class Wish:
+    """What a console is to arm."""
+
+    targets: Sequence[str]
+    limits: Limits = QUICK
+    drain_s: float = 60.0
+    hold_s: float = 60.0
+    lease_id: str = "1ea5e"
+    known: Mapping[str, Cover] | None = None
+    """Covers of bouncers that cannot be asked any more."""
+
+
+class Console:
+    """A console process in the hand of a test. `start`, `arm`, then step by step."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.told: list[str] = []
+        """What the guardian told of targets."""
+        self.guardian: int = 0
+        self._guardian_start: str | None = None
+        self._process: Process | None = None
+        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._reader: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.servers.guardian_kit", stdin=PIPE, stdout=PIPE, limit=1 << 20
+        )
+        self._reader = asyncio.create_task(self._read())
+        self._write(self.inventory.model_dump(mode="json"))
+
+    async def arm(self, *targets: str, **more: Any) -> dict[str, Any]:
+        """Arm a lease and return what came of it: `uncovered`, `notes`, or `error`."""
+        wish = Wish(targets, **more)
+        limits = {name: getattr(wish.limits, name) for name in ("silence_s", "retry_s", "poll_s", "arm_s")}
+        answer = await self._do(
+            "arm",
+            targets=list(wish.targets),
+            limits=limits,
+            drain_s=wish.drain_s,
+            hold_s=wish.hold_s,
+            lease_id=wish.lease_id,
+        )
+        self.guardian = answer.get("guardian", 0)
+        self._guardian_start = process_start(self.guardian) if self.guardian else None
+        return answer
+
+    async def pause(self, *targets: str) -> None:
+        """Expose and send PAUSE to all; it is on its way when this returns."""
+        for target in targets:
+            await self._do("expose", targets=[target])
+            await self._do("pause", targets=[target])
+
+    async def hold(self, *targets: str) -> None:
+        """Pause, wait until all are drained, and tell the guardian."""
+        await self.pause(*targets)
+        for target in targets:
+            await self._do("drained", targets=[target])
+        await self._do("held", targets=list(targets))
+
+    async def do(self, word: str, *targets: str, **more: Any) -> dict[str, Any]:
+        """Have it do one thing; its answer has `error` when it could not."""
+        return await self._do(word, targets=list(targets), **more)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; SIGKILL is what most tests are about."""
+        os.kill(self.pid, number)
+
+    async def kill(self) -> None:
+        """Kill it and wait until it is dead."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self.signal(signal.SIGKILL)
+        async with asyncio.timeout(LIMIT_S):
+            await self._process.wait()
+
+    @property
+    def guardian_alive(self) -> bool:
+        """Whether its guardian runs."""
+        return bool(self.guardian) and is_alive(self.guardian, self._guardian_start)
+
+    async def guardian_over(self, limit_s: float = LIMIT_S) -> None:
+        """Wait until its guardian has ended."""
+        await until(lambda: not self.guardian_alive, limit_s)
+
+    async def until_told(self, text: str) -> None:
+        """Wait until the guardian has told something of this kind."""
+        await until(lambda: any(text in line for line in self.told), LIMIT_S)
+
+    async def end(self) -> None:
+        """End everything of it; whatever it held is for the servers' end to clear."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
+        await self.kill()
+        if self.guardian_alive:
+            os.kill(self.guardian, signal.SIGKILL)
+        if self._reader is not None:
+            await self._reader
+        self._process._transport.close()  # type: ignore[attr-defined]
+
+    async def _do(self, word: str, **fields: Any) -> dict[str, Any]:
+        self._write({"do": word, **fields})
+        async with asyncio.timeout(LIMIT_S * 2):
+            return await self._answers.get()
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(values).encode() + b"\n")
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            values = json.loads(line)
+            if "told" in values:
+                self.told.append(values["told"])
+            else:
+                self._answers.put_nowait(values)
+
+
+class Scene:
+    """Servers by their inventory name, consoles, and what is on record."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, PgBouncerServer] = {}
+        self.consoles: list[Console] = []
+
+    async def console(self, inventory: Inventory | None = None) -> Console:
+        """Start a console on these servers."""
+        for server in self.servers.values():
+            write_passwords(server)
+        found = inventory or inventory_of(*(bouncer_entry(s, name) for name, s in self.servers.items()))
+        console = Console(found)
+        self.consoles.append(console)
+        await console.start()
+        return console
+
+    async def end(self) -> None:
+        """End every console and guardian; a failed test shows what the guardians wrote."""
+        for console in self.consoles:
+            await console.end()
+        for path in XdgPaths().state.glob("guardian.log"):
+            sys.stdout.write(path.read_text())
+
+    def is_paused(self, target: str = "edge") -> bool:
+        """Ask the bouncer itself."""
+        found = parse_target(target)
+        with self.servers[found.bouncer].admin() as console:
+            return is_paused(console, found.database)
+
+    async def until_running(self, target: str = "edge", limit_s: float = LIMIT_S) -> None:
+        """Wait until it is not paused; a bouncer that is down is neither."""
+        await until(lambda: not self._paused_or_down(target), limit_s)
+
+    def _paused_or_down(self, target: str) -> bool:
+        try:
+            return self.is_paused(target)
+        except psycopg.OperationalError:
+            return True
+
+    @property
+    def leases(self) -> tuple[LeaseRecord, ...]:
+        """What the lease files say."""
+        return LeaseStore(XdgPaths().state).list_leases()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The journal's records."""
+        path = XdgPaths().state / "journal.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def until_phase(self, *phases: LeasePhase) -> None:
+        """Wait until the only lease file tells these phases of its targets."""
+        await until(
+            lambda: [[one.phase for one in lease.targets] for lease in self.leases] == [list(phases)], LIMIT_S
+        )
+
+    def outcome(self, target: str = "edge") -> dict[str, Any]:
+        """The last outcome on record of a target."""
+        found = [one for one in self.records if one["kind"] == "outcome" and one["target"] == target]
+        assert found, self.records
+        return found[-1]
+
+    def sent(self, name: str = "edge") -> list[str]:
+        """Commands that the bouncer's own log has of anybody, in order; probes of a pause left out."""
+        lines = self.servers[name].own_log_path.read_text().splitlines()
+        said = [line.partition(" LOG ")[2] for line in lines if line.endswith(" command issued")]
+        return [text.split()[0] for text in said if "'pgbouncer'" not in text]
+
+    @property
+    def guardian_log(self) -> str:
+        """What the guardians wrote."""
+        return (XdgPaths().state / "guardian.log").read_text()
+
+
+# -- the console process itself -------------------------------------------------------------------
+
+
+class _Player:
+    """Does what the test says."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._connector = PoolerConnector(inventory, Direct(), Credentials())
+        self._leases = GuardianLeases(
+            inventory,
+            guardian_command(),
+            XdgPaths().state,
+            actor=Actor.current(os.environ),
+        )
+        self._inventory = inventory
+        self._dialect = dialect_for("pgbouncer")
+        self._lease: GuardianLease | None = None
+        self._covers: dict[str, Cover] = {}
+        self._sessions: dict[str, WriteSession] = {}
+        self._pausers: dict[str, asyncio.Task[str]] = {}
+
+    @property
+    def lease(self) -> Lease:
+        assert self._lease is not None
+        return self._lease
+
+    async def act(self, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one thing and answer."""
+        return await getattr(self, f"do_{wish['do']}")(wish["targets"], wish) or {}
+
+    async def do_learn(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        """Make the covers, for a time when the bouncers cannot be asked."""
+        for text in targets:
+            self._covers[text] = await cover_of(self._connector, parse_target(text))
+
+    async def do_expose(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        self.lease.expose([parse_target(text) for text in targets])
+
+    async def do_held(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        self.lease.held([parse_target(text) for text in targets])
+
+    async def do_release(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        await self.lease.release([parse_target(text) for text in targets])
+
+    async def do_send(self, targets: Sequence[str], wish: Mapping[str, Any]) -> None:
+        session = await self._connector.writer(parse_target(targets[0]).bouncer)
+        await session.execute(wish["statement"], 5.0)
+        await session.close()
+
+    async def do_hand_over(self, _: Sequence[str], wish: Mapping[str, Any]) -> None:
+        await self.lease.hand_over(wish["hold_s"])
+
+    async def do_wait_lost(self, *_: Any) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await self.lease.lost.wait()
+
+    async def do_lost(self, *_: Any) -> dict[str, Any]:
+        return {"lost": self.lease.lost.is_set()}
+
+    async def do_close(self, *_: Any) -> None:
+        await self.lease.close()
+
+    async def do_arm(self, _: Sequence[str], wish: Mapping[str, Any]) -> dict[str, Any]:
+        for text in wish["targets"]:
+            if text not in self._covers:
+                self._covers[text] = await cover_of(self._connector, parse_target(text))
+        order = order_of(
+            [self._covers[text] for text in wish["targets"]],
+            wish["lease_id"],
+            drain_s=wish["drain_s"],
+            hold_s=wish["hold_s"],
+        )
+        self._leases._limits = replace(QUICK, **wish["limits"])
+        self._lease = await self._leases.arm(order, _told, timeout_s=LIMIT_S)
+        return {
+            "guardian": self._lease.pid,
+            "uncovered": {str(target): text for target, text in self._lease.uncovered.items()},
+            "notes": list(self._lease.notes),
+        }
+
+    async def do_open(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        """Log in for a PAUSE."""
+        self._sessions[targets[0]] = await self._connector.writer(parse_target(*targets).bouncer)
+
+    async def do_pause(self, targets: Sequence[str], wish: Mapping[str, Any]) -> None:
+        """Send it; what comes of it is not waited for."""
+        target = parse_target(*targets)
+        if targets[0] not in self._sessions:
+            await self.do_open(targets, wish)
+        session = self._sessions[targets[0]]
+        sending = asyncio.create_task(session.execute(self._dialect.pause(target.database), None))
+        self._pausers[str(target)] = sending
+        await asyncio.sleep(0)  # it is in the kernel's buffer then
+
+    async def do_drained(self, targets: Sequence[str], _: Mapping[str, Any]) -> None:
+        """Wait until it is seen paused and drained."""
+        target = parse_target(*targets)
+        sending = self._pausers[str(target)]
+        async with asyncio.timeout(LIMIT_S):
+            assert await sending == "PAUSE"
+        watch = await self._connector.writer(target.bouncer)
+        seen = await observe(watch, self._dialect, target.bouncer, timeout_s=5, prober=watch)
+        pools = await read_pools(watch, self._dialect, timeout_s=5)
+        assert not [p for p in pools if p.servers and target.database in (None, p.database)]
+        assert await read_paused(watch, self._dialect, seen.version, target, watch, 5)
+        await watch.close()
+
+
+def _told(target: str, text: str) -> None:
+    _answer({"told": f"{target}: {text}"})
+
+
+def _answer(values: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+async def _play() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    player = _Player(Inventory.model_validate(json.loads(await reader.readline())))
+    while line := await reader.readline():
+        try:
+            _answer(await player.act(json.loads(line)))
+        except PooldeckError as error:
+            _answer({"error": f"{error}; {error.hint or ''}"})
+
+
+if __name__ == "__main__":
+    asyncio.run(_play())

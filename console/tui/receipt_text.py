@@ -17,7 +17,10 @@ _GOOD = (Outcome.OK, Outcome.NO_CHANGE)
 
 def receipt_cells(receipt: RunReceipt) -> list[Cell]:
     """Return the result, a line each: outcome word first, what did not go well before all else."""
-    targets = sorted(receipt.targets, key=lambda one: one.outcome in _GOOD)
+    # Who ended first is what the others were ended for.
+    targets = sorted(
+        receipt.targets, key=lambda one: (one.outcome in _GOOD, one.started_at_s + one.duration_s)
+    )
     lines: list[Cell] = []
     if len(targets) + len(receipt.unreachable) > 1:
         tone = OUTCOME_TONES[receipt.outcome]

@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ async def cover_of(connector: PoolerConnector, target: Target) -> Cover:
 
 
 def order_of(
-    covers: Sequence[Cover], lease_id: str = "1ea5e", *, drain_s: float = 60, hold_s: float = 60
+    covers: Sequence[Cover], lease_id: str, *, drain_s: float = 60, hold_s: float = 60
 ) -> LeaseOrder:
     """Return an order such as a pause makes."""
     return LeaseOrder(
@@ -128,9 +129,6 @@ class Wish:
     limits: Limits = QUICK
     drain_s: float = 60.0
     hold_s: float = 60.0
-    lease_id: str = "1ea5e"
-    known: Mapping[str, Cover] | None = None
-    """Covers of bouncers that cannot be asked any more."""
 
 
 class Console:
@@ -140,6 +138,7 @@ class Console:
         self.inventory = inventory
         self.told: list[str] = []
         """What the guardian told of targets."""
+        self.lease_id = secrets.token_hex(8)
         self.guardian: int = 0
         self._guardian_start: str | None = None
         self._process: Process | None = None
@@ -162,14 +161,14 @@ class Console:
     async def arm(self, *targets: str, **more: Any) -> dict[str, Any]:
         """Arm a lease and return what came of it: `uncovered`, `notes`, or `error`."""
         wish = Wish(targets, **more)
-        limits = {name: getattr(wish.limits, name) for name in ("silence_s", "retry_s", "poll_s", "arm_s")}
+        limits = asdict(wish.limits)
         answer = await self._do(
             "arm",
             targets=list(wish.targets),
             limits=limits,
             drain_s=wish.drain_s,
             hold_s=wish.hold_s,
-            lease_id=wish.lease_id,
+            lease_id=self.lease_id,
         )
         self.guardian = answer.get("guardian", 0)
         self._guardian_start = process_start(self.guardian) if self.guardian else None

@@ -33,6 +33,8 @@ class Limits:
     """How often it looks at what is held."""
     arm_s: float = 20.0
     """For its own sessions and keepers, before it says what it covers."""
+    keeper_s: float = 20.0
+    """So long after the last word of its guardian a keeper resumes by itself."""
 
 
 @dataclass(frozen=True, slots=True)

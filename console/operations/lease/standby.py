@@ -25,9 +25,8 @@ from console.operations.lease.watch import Guarded
 from console.operations.step import why
 from console.transport.base import Transport
 
-TTL_S = 20.0
-"""So long after the last word of its guardian a keeper resumes: guardian, this machine or the way is gone."""
-RENEW_S = 5.0
+RENEWALS = 4
+"""In the time that a keeper waits for its guardian, so that one that is lost or late does no harm."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,13 +39,16 @@ class Standby:
         order: LeaseOrder,
         transport: Transport,
         passwords: Passwords,
+        ttl_s: float,
         tell: Callable[[int, str], None],
     ) -> None:
+        """`ttl_s` is `Limits.keeper_s`; `tell` is called with the place of a cover and a text."""
         self._inventory = inventory
         self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
         self._order = order
         self._keepers = Keepers(transport)
         self._passwords = passwords
+        self._ttl_s = ttl_s
         self._tell = tell
         self._armed: dict[int, Keeper] = {}
         self._silent: set[int] = set()
@@ -66,7 +68,7 @@ class Standby:
     async def renew(self, guarded: Sequence[Guarded]) -> None:
         """Renew those of targets that nobody lifts yet, again and again; until cancelled."""
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(self._ttl_s / RENEWALS)
             places = [one.place for one in guarded if one.place in self._armed and _waits(one)]
             await asyncio.gather(*(self._renew(place) for place in places))
 
@@ -101,7 +103,7 @@ class Standby:
         assert bouncer.host is not None, "asked for only those"
         try:
             async with asyncio.timeout(timeout_s):
-                order = order_for(self._inventory, one.cover, self._order.lease_id, ttl_s=TTL_S)
+                order = order_for(self._inventory, one.cover, self._order.lease_id, ttl_s=self._ttl_s)
                 password = await self._password(bouncer, timeout_s)
                 keeper = await self._keepers.arm(bouncer.host, order, password, timeout_s=timeout_s)
         except TimeoutError:
@@ -128,7 +130,7 @@ class Standby:
         if keeper is None:
             return
         try:
-            await keeper.renew(TTL_S)
+            await keeper.renew(self._ttl_s)
         except NodeError as error:
             self._fell_silent(place, error)
         else:

@@ -68,7 +68,9 @@ class Ward:
         self._means = means
         self._books = books
         self._news = news
-        self._standby = Standby(means.inventory, order, means.transport, means.passwords, news)
+        self._standby = Standby(
+            means.inventory, order, means.transport, means.passwords, limits.keeper_s, news
+        )
         self._bouncers = {bouncer.name: bouncer for bouncer in means.inventory.bouncers}
         self._watches = {name: self._watch(name, order) for name in self._names()}
         self._look_now = {name: asyncio.Event() for name in self._watches}

@@ -177,7 +177,9 @@ class Plan:
 
     @property
     def allowed_failures(self) -> int:
-        """How many targets may fail before nothing further is begun."""
+        """How many targets may fail before nothing further is begun; of a way out, all."""
+        if self.rescues:
+            return self.target_count
         return self.rollout.max_failed.of(self.target_count)
 
     @property

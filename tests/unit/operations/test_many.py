@@ -167,6 +167,16 @@ async def test_an_unreachable_target_refuses_the_plan_unless_a_failure_is_allowe
     assert receipt.outcome is Outcome.FAILED, "what was named and not reached has failed"
 
 
+async def test_a_way_out_goes_on_with_what_can_be_reached(fleet: Fleet) -> None:
+    for pooler in fleet.poolers.values():
+        pooler.paused = True
+    fleet.unreachable = {"a1", "b2"}
+    receipt = await fleet.do("resume")
+    assert outcomes(receipt) == {"a2": "ok", "b1": "ok"}
+    assert receipt.outcome is Outcome.FAILED, "two were named and not reached"
+    assert fleet.paused == ["a1", "b2"]
+
+
 async def test_a_canary_wave_that_fails_leaves_the_others_untouched(fleet: Fleet) -> None:
     fleet.poolers["a1"].busy_servers = 1
     receipt = await fleet.do("pause", rollout=rolling("1,100%"), hold_s=5, timeout_s=0.4)

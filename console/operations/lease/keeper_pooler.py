@@ -5,8 +5,8 @@ It runs on the pooler's host, under any Python from 3.6 on, with the standard li
 
 The evidence after a new login, and why it is this: the settings that tell processes apart must be those of
 the order; the process named by the pid file, where that can be read, must be the one it was; and not every
-database's carried bytes may have become fewer. A pooler that carried none gives no evidence but its pid file;
-without that it counts as the same, as it does for the guardian: a stranded client is the worse mistake.
+database's carried bytes may have become fewer. A pooler that carried none gives no evidence but its pid file:
+without that it is left alone.
 """
 # What ruff would have instead is newer than 3.6:
 # ruff: noqa: UP006, UP035, UP045
@@ -213,6 +213,12 @@ class Pooler:
         if before and all(traffic.get(name, 0) < count for name, count in before.items()):
             raise Over(
                 ANOTHER_PROCESS, "its counters began anew: it was restarted, and the pause ended with it"
+            )
+        if not before and (process is None or self._process is None):
+            raise Over(
+                ANOTHER_PROCESS,
+                "the session was lost, and nothing tells this process from a restarted one: it had carried "
+                "nothing and its pid file cannot be read; nothing was sent",
             )
 
     def _process_now(self) -> Optional[str]:

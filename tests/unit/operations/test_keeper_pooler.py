@@ -120,7 +120,7 @@ def test_a_neighbour_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"app": 7, "b": 5}, {"app": 7}, True),  # `b` was dropped by a RELOAD
         ({"app": 7, "b": 5}, {"app": 2, "b": 1}, False),
         ({"app": 7}, {}, False),
-        ({"app": 0}, {"app": 0}, True),  # nothing tells them apart: a stranded client is the worse mistake
+        ({"app": 0}, {"app": 0}, False),  # nothing tells them apart, and no pid file either
     ],
 )
 def test_after_a_lost_session_the_counters_are_evidence(

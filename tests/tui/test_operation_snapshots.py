@@ -123,7 +123,7 @@ class TestRun:
 
         fleet = FakeFleet(edge_1b=FakePooler(before_execute=refuse), new_1=FakePooler(before_execute=refuse))
         fleet.silent = {"gone-1"}
-        line = typed("set all default_pool_size 25 max-failed=2 serial=1,100%")
+        line = typed("set all default_pool_size 25 max-failed=2 serial=1")
         ask = after("of 10 answer", line, "Type shop")
         begin = after(tuple("shop 27"), ("enter",), "FAILED  ")
 

@@ -102,11 +102,12 @@ def another_process(seen: Evidence) -> str | None:
         if seen.process_then == seen.process_now:
             return None
         return "the pooler was restarted, and the pause ended with its process"
-    if not seen.same_settings:
-        return "another process answers there now, and the pause ended with the old one"
     before = seen.traffic_then if seen.traffic_held is None else seen.traffic_held
     own = {seen.database} if seen.loses_counters else set()
     carried = {name: count for name, count in before.items() if count and name not in own}
+    if not seen.same_settings and not (carried and carried.items() <= seen.traffic_now.items()):
+        # With the very same counts it is the old process after a RELOAD that changed them.
+        return "another process answers there now, and the pause ended with the old one"
     if carried and all(seen.traffic_now.get(name, 0) < count for name, count in carried.items()):
         return "its counters began anew: the pooler was restarted, and the pause ended with it"
     return None

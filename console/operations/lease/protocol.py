@@ -7,7 +7,7 @@ version, since a run starts its guardian from its own program; what cannot be re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -166,18 +166,18 @@ class Lines:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> Sequence[Message]:
-        """Return the messages that are complete with `data`.
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that are complete with `data`, also those before one that cannot be read.
 
         Raises:
             ProtocolError: what came is none, or never ends.
         """
         self._data += data
-        *whole, rest = self._data.split(b"\n")
-        self._data = rest
-        if len(rest) > MAX_LINE_BYTES:
+        *whole, self._data = self._data.split(b"\n")
+        for line in whole:
+            yield decode(bytes(line))
+        if len(self._data) > MAX_LINE_BYTES:
             raise ProtocolError("a line does not end")
-        return [decode(bytes(line)) for line in whole]
 
 
 def _hello(values: Mapping[str, Any]) -> Hello:

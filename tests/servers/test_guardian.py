@@ -90,7 +90,8 @@ async def test_a_console_killed_before_anything_was_exposed_leaves_nothing(scene
     await console.kill()
     await console.guardian_over()
     assert "RESUME" not in scene.sent()
-    assert [one["kind"] for one in scene.records] == ["lease", "lease"]
+    assert [one["kind"] for one in scene.records] == ["lease", "outcome", "lease"]
+    assert scene.outcome()["outcome"] == "skipped"
     assert scene.leases == ()
 
 

@@ -105,6 +105,8 @@ class Guardian:
         """Set when everything is to be lifted: nobody will resume it by himself."""
         self._alone = False
         """Nobody is at the other end any more, or listened to."""
+        self._said_bye = False
+        """Its run has recorded by itself what it did not begin."""
         self._heard_s = means.clock.monotonic_s()
         self._beat_s = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,7 +120,12 @@ class Guardian:
             if not await self._stand_by():
                 return 1
             keeping = asyncio.create_task(self._books.keep())
-            await self._serve()
+            try:
+                await self._serve()
+            except Exception:
+                # Whatever is wrong here, what is held must not stay so.
+                _log.exception("an internal error")
+                await self._lift_and_leave()
         finally:
             await self._wind_up(listening, keeping)
         return 1 if self._ward.failed else 0
@@ -226,6 +233,11 @@ class Guardian:
         self._ward.lift(range(len(self._order.covers)), reason)
         self._wake.set()
 
+    async def _lift_and_leave(self) -> None:
+        self._alone = True
+        self._end("its guardian failed")
+        await self._ward.lifted()
+
     async def _listen(self, reader: asyncio.StreamReader, lines: Lines) -> None:
         """Hear the run until it is gone."""
         reason = "its run is gone"
@@ -242,6 +254,8 @@ class Guardian:
         self._wake.set()
         if not self._ward.handed_over:
             self._end(reason)
+            if not self._said_bye:
+                self._start(self._ward.leave_untouched(reason))
 
     def _hear(self, message: Message) -> None:
         self._heard_s = self._clock.monotonic_s()
@@ -264,6 +278,7 @@ class Guardian:
                     self._ward.hand_over(hold_s)
                     self._start(self._handed_over(hold_s, number))
             case Bye():
+                self._said_bye = True
                 if not self._ward.handed_over:
                     self._alone = True
                     self._end("its run ended without resuming it")

@@ -133,6 +133,9 @@ class Standby:
             await keeper.renew(self._ttl_s)
         except NodeError as error:
             self._fell_silent(place, error)
+        except Exception:
+            # A mistake of ours with one of them must not end the renewal of all.
+            _log.exception("the keeper %s on %s", keeper.key, keeper.host)
         else:
             self._silent.discard(place)
 

@@ -20,7 +20,7 @@ from console.operations.lease.base import LeaseOrder
 from console.operations.lease.books import Books
 from console.operations.lease.evidence import Standing, served
 from console.operations.lease.keepers import KeeperOutcome
-from console.operations.lease.lifting import Lifting
+from console.operations.lease.lifting import Lifted, Lifting
 from console.operations.lease.protocol import Limits
 from console.operations.lease.standby import Standby
 from console.operations.lease.store import LeasePhase
@@ -167,6 +167,22 @@ class Ward:
                 self._lifts.add(task)
                 task.add_done_callback(self._lifts.discard)
 
+    async def leave_untouched(self, reason: str) -> None:
+        """Record of every target that was never exposed that nothing was sent to it."""
+        for one in self.guarded:
+            if one.phase is LeasePhase.ARMED:
+                one.phase = LeasePhase.RELEASED
+                self._books.note(one.place, LeasePhase.RELEASED, detail=reason)
+                receipt = self._receipt(
+                    one, Outcome.SKIPPED, f"{reason}; nothing was sent to it", "not begun"
+                )
+                await self._books.outcome(receipt, reason)
+
+    async def lifted(self) -> None:
+        """Wait until nothing is being lifted or recorded."""
+        while self._lifts:
+            await asyncio.wait(self._lifts)
+
     def due(self, now_s: float) -> tuple[int, ...]:
         """Return the places of those whose time is up."""
         return tuple(
@@ -244,7 +260,15 @@ class Ward:
         )
 
     async def _lift(self, one: Guarded, lifting: Lifting, reason: str) -> None:
-        lifted = await lifting.lift()
+        try:
+            await self._lifted(one, await lifting.lift(), reason)
+        except Exception:
+            _log.exception("%s: an internal error", one.target)
+            one.phase = LeasePhase.FAILED if one.phase is LeasePhase.LIFTING else one.phase
+            self._books.note(one.place, one.phase)
+
+    async def _lifted(self, one: Guarded, lifted: Lifted, reason: str) -> None:
+        """Tell what has become of a target, and let its keeper go."""
         one.phase = lifted.phase
         detail = f"{reason}: {lifted.receipt.detail}"
         self._books.note(one.place, lifted.phase, detail=detail, ends_boot_s=None, ends_at_s=None)
@@ -293,12 +317,14 @@ class Ward:
             try:
                 async with watch.turn:
                     seen = await self._glance(watch)
+                for one in watch.guarded:
+                    if one.phase is LeasePhase.HELD:
+                        self._see(watch, one, seen)
             except PooldeckError as error:
                 _log.info("%s cannot be looked at: %s", name, why(error))
-                continue
-            for one in watch.guarded:
-                if one.phase is LeasePhase.HELD:
-                    self._see(watch, one, seen)
+            except Exception:
+                # A mistake of ours must not cost the lift, which looks for itself.
+                _log.exception("%s cannot be looked at", name)
 
     async def _glance(self, watch: Watch) -> Glance:
         now_s = self._means.clock.monotonic_s()
@@ -352,16 +378,13 @@ class Ward:
         self._news(one.place, because)
         if await self._let_keeper_go(one):
             return
-        receipt = TargetReceipt(
-            target=one.target,
-            outcome=Outcome.NO_CHANGE,
-            detail=f"{because}; this lease sent nothing",
-            before="paused",
-            after=None,
-            started_at_s=self._means.clock.wall_s(),
-            duration_s=0.0,
-        )
+        receipt = self._receipt(one, Outcome.NO_CHANGE, f"{because}; this lease sent nothing", "paused")
         await self._books.outcome(receipt, because)
+
+    def _receipt(self, one: Guarded, outcome: Outcome, detail: str, before: str) -> TargetReceipt:
+        """Return a receipt that tells of nothing sent."""
+        now_s = self._means.clock.wall_s()
+        return TargetReceipt(one.target, outcome, detail, before, None, started_at_s=now_s, duration_s=0.0)
 
 
 def _notes_of(keeping: asyncio.Task[tuple[str, ...]]) -> tuple[str, ...]:

@@ -247,3 +247,38 @@ async def test_a_session_lost_before_the_first_statement_says_nothing_of_the_poo
     await lease.close()
     assert await bed.ended() == 0
     assert not pooler.paused
+
+
+async def test_a_mistake_in_its_own_loop_ends_what_is_held(
+    bed: Bed, pooler: CountingPooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await bed.open()
+    lease.expose([EDGE])
+    await pooler.take("PAUSE")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("console.operations.lease.guardian.Guardian._tick", fail)
+    assert await bed.ended() == 0
+    assert not pooler.paused
+    assert lease.lost.is_set()
+    await lease.close()
+    assert bed.records("outcome")[0]["why"] == "its guardian failed"
+
+
+async def test_a_mistake_while_looking_costs_no_lift(
+    bed: Bed, pooler: CountingPooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("console.operations.lease.ward.Ward._see", fail)
+    lease = await bed.open()
+    lease.expose([EDGE])
+    await pooler.take("PAUSE")
+    lease.held([EDGE])
+    await asyncio.sleep(0.1)
+    await lease.close()
+    assert await bed.ended() == 0
+    assert not pooler.paused

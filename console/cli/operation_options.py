@@ -177,6 +177,7 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
 
     def command(**given: Any) -> int:
         context: typer.Context = given.pop("context")
+        _refuse_empty(context, given)
         return run(context, _wish(verb, own, given, _globals(context)))
 
     command.__name__ = verb.name
@@ -234,6 +235,20 @@ def _default(option: Option) -> Any:
     if option.default is None:
         return _REQUIRED
     return [] if option.kind == "texts" else option.default
+
+
+def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
+    """Refuse an option that is there without a value.
+
+    A variable that a script has not set must not make `--save "$FILE"` a real run, or lift a limit.
+
+    Raises:
+        UsageError: one is empty.
+    """
+    for option in (*_SHARED, *_ROLLOUT.values()):
+        source = context.get_parameter_source(option.field)
+        if given[option.field] == "" and source is not None and source.name == "COMMANDLINE":
+            raise UsageError("it is empty", where=option.flag or "", hint="give it a value, or leave it out")
 
 
 def _wish(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: str) -> Wish:
@@ -294,7 +309,8 @@ def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], b
     words = [before, verb.name, shlex.quote(given["selector"])]
     for option in (*own, *_SHARED, *_ROLLOUT.values()):
         value = given[option.field]
-        if option.field in _BESIDE or value == _default(option) or not value:
+        given_empty = option.flag is None and value == ""
+        if option.field in _BESIDE or value == _default(option) or not (value or given_empty):
             continue
         flag = option.flag.split("/")[0] if option.flag else ""
         if value is True:

@@ -244,16 +244,21 @@ def ending(receipt: RunReceipt) -> tuple[ExitCode, str | None]:
     if receipt.interrupted:
         return ExitCode.INTERRUPTED, "interrupted"
     if outcome is Outcome.SKIPPED:
-        return (
-            ExitCode.REFUSED,
-            "what the plan rests on has changed" if receipt.refused else "nothing was begun",
-        )
+        return _unfinished(receipt, counts[Outcome.SKIPPED])
     if outcome is Outcome.FAILED:
         parts = [f"{_targets(counts[Outcome.FAILED])} failed"] if counts[Outcome.FAILED] else []
         if receipt.unreachable:
             parts.append(f"{_targets(len(receipt.unreachable))} could not be reached")
         return ExitCode.FAILED, " and ".join(parts)
     return ExitCode.OK, None
+
+
+def _unfinished(receipt: RunReceipt, skipped: int) -> tuple[ExitCode, str]:
+    if receipt.refused:
+        return ExitCode.REFUSED, "what the plan rests on has changed"
+    if skipped == len(receipt.targets):
+        return ExitCode.REFUSED, "nothing was begun"
+    return ExitCode.FAILED, f"{_targets(skipped)} {'was' if skipped == 1 else 'were'} not begun"
 
 
 def _targets(count: int) -> str:

@@ -109,6 +109,23 @@ def test_a_wrong_value_is_told_by_its_option(words: Sequence[str], told: str) ->
     assert refused("edge", "45", *words) == told
 
 
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--save",
+        "--approve",
+        "--confirm",
+        "--reason",
+        "--serial",
+        "--max-unavailable",
+        "--max-failed",
+        "--soak",
+    ],
+)
+def test_a_variable_that_is_not_set_makes_no_real_run_and_lifts_no_limit(flag: str) -> None:
+    assert refused("edge", "45", "--yes", flag, "") == f"{flag}: it is empty"
+
+
 def test_waves_and_limits_are_the_verbs_own_unless_something_is_said() -> None:
     assert wish_of("edge", "45").rollout_of("1,100%") is None
     given = wish_of("edge", "45", "--max-failed", "10%", "--soak", "5s", "--max-unavailable", "2")
@@ -140,6 +157,7 @@ def test_the_command_of_a_plan_can_be_pasted_and_asks_for_the_same() -> None:
         wish.reason,
     )
     assert wish_of("edge", "45", "--plan").command == "pooldeck tilt edge 45"
+    assert wish_of("edge", "", "--plan").command == "pooldeck tilt edge ''", "SET of an empty value"
 
 
 @pytest.mark.parametrize("verb", [*VERBS, VERB, LIST], ids=lambda verb: verb.name)

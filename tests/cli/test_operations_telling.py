@@ -127,6 +127,12 @@ def receipt(outcome: Outcome, **more: Any) -> TargetReceipt:
             "what the plan rests on has changed",
         ),
         ([receipt(Outcome.SKIPPED)], 0, ExitCode.REFUSED, "nothing was begun"),
+        (
+            [receipt(Outcome.OK), *[receipt(Outcome.SKIPPED, skipped_because="the gate did not open")] * 2],
+            0,
+            ExitCode.FAILED,
+            "2 targets were not begun",
+        ),
         ([receipt(Outcome.FAILED, interrupted=True)], 0, ExitCode.INTERRUPTED, "interrupted"),
         (
             [receipt(Outcome.UNKNOWN, interrupted=True), receipt(Outcome.FAILED)],

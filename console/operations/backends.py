@@ -185,6 +185,7 @@ def _standing(ask: Ask[Seen], warnings: list[str], *, already: bool) -> Standing
         blocked=blocked,
         warnings=tuple(warnings),
         notes=tuple(notes),
+        clients=len(list(there(seen))),
     )
 
 

@@ -16,6 +16,7 @@ from console.operations.job import Job
 from console.operations.observe import Observation
 from console.operations.outcome import EventKind
 from console.operations.plan import TargetPlan
+from console.operations.spec import Absence
 from console.operations.step import plural, why
 
 POLL_S = 0.5
@@ -59,9 +60,17 @@ class Gate:
                 return shut or "it was not healthy for long enough"
             await job.control.pause(None, timeout_s=POLL_S)
 
+    def _looked_at(self) -> tuple[str, ...]:
+        """Return whose health counts: what was worked on, or its peers when it is out for good."""
+        names = tuple(dict.fromkeys(item.target.bouncer for item in self._items))
+        if self._job.plan.spec.absence is not Absence.LASTING:
+            return names
+        taken = {target.bouncer for wave in self._job.plan.waves for target in wave}
+        return self._job.planner.peers(names, without=taken)
+
     async def _shut(self) -> str | None:
         """Return the first reason why it is shut, None when it is open."""
-        names = dict.fromkeys(item.target.bouncer for item in self._items)
+        names = self._looked_at()
         reasons = await asyncio.gather(*(self._of_one(name) for name in names))
         return next((reason for reason in reasons if reason is not None), None)
 
@@ -82,7 +91,8 @@ class Gate:
 
     def _judge(self, name: str, seen: Observation) -> str | None:
         waiting = sum(pool.cl_waiting for pool in seen.pools)
-        before = self._baseline.get(name, 0)
+        # A peer takes over the clients of what was taken out; how many it had before was not looked at.
+        before = self._baseline.get(name, waiting)
         longest_s = max((pool.maxwait_us for pool in seen.pools), default=0) / 1_000_000
         limit_s = self._job.plan.rollout.max_wait_s
         if seen.state.paused or seen.state.suspended:

@@ -130,6 +130,7 @@ def kill_client_standing(ask: Ask[Observation]) -> Standing:
         blocked=blocked,
         warnings=tuple(warnings),
         notes=(*notes, *backend_notes(found.servers)),
+        clients=len(present),
     )
 
 

@@ -171,14 +171,18 @@ def facts_of(observation: Observation, target: Target) -> dict[str, str]:
         "version": str(observation.version),
         "pooler paused": _word(state.paused),
         "pooler suspended": _word(state.suspended),
-        "databases paused": ", ".join(observation.paused_databases) or "none",
-        "databases disabled": ", ".join(d.name for d in observation.databases if d.disabled) or "none",
     }
-    if target.database is not None:
+    if target.database is None:
+        facts["databases paused"] = ", ".join(observation.paused_databases) or "none"
+        facts["databases disabled"] = ", ".join(d.name for d in observation.databases if d.disabled) or "none"
+    else:
+        # Not the others: one run may work on several databases of a bouncer, one after another.
         database = observation.database(target.database)
         if database is not None:
             plain = replace(database, current_connections=None, current_client_connections=None)
             facts[f"database {target.database}"] = definition(plain)
+            facts["database paused"] = _word(database.paused)
+            facts["database disabled"] = _word(database.disabled)
     for key, setting in sorted(observation.config.items()):
         if key not in SECRET_SETTINGS:
             facts[f"setting {key}"] = setting.value or ""

@@ -85,10 +85,14 @@ class TargetPlan:
     """What was read; not part of the JSON."""
     radius: Radius | None = None
     """Who is hit, in detail; None: not read."""
+    hits: int | None = None
+    """Clients that it hits, where those are not all of the target's pools."""
 
     @property
     def clients(self) -> int:
-        """Clients connected to the pools it touches."""
+        """Clients that it hits: those of the pools it touches, unless the verb means only some."""
+        if self.hits is not None:
+            return self.hits
         return sum(pool.clients for pool in self.pools)
 
     @property

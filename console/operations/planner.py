@@ -6,7 +6,7 @@ It only asks. The one thing it sends besides SHOW is the probe of `observe`, bel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -125,6 +125,15 @@ class Planner:
         """Read one pooler fresh; see `observe`."""
         async with self._slots:
             return await self.observe(self._bouncers[name])
+
+    def peers(self, names: Iterable[str], *, without: Collection[str]) -> tuple[str, ...]:
+        """Return the bouncers that stand in for some: members of their peer groups, less `without`."""
+        groups = {self._bouncers[name].peer_group for name in names} - {None}
+        return tuple(
+            one.name
+            for one in self._inventory.bouncers
+            if one.peer_group in groups and one.name not in without
+        )
 
     def query_timeout_s(self, name: str) -> float:
         """Return how long one answer of a bouncer or node may take."""
@@ -257,6 +266,6 @@ def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         option = next((one for one in spec.verb.options if one.field == key), None)
-        name = (option.flag or option.metavar) if option is not None else key.removesuffix("_s")
+        name = (option.flag or option.metavar) if option is not None else f"--{key.removesuffix('_s')}"
         wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         raise UsageError(f"{spec.name}: {name} {wrong}") from None

@@ -106,6 +106,8 @@ class Standing:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What it would change, line by line, e.g. the settings that a RELOAD changes."""
+    clients: int | None = None
+    """Clients that it hits, where those are not all of the target's pools; None: all of them."""
     tier: Tier | None = None
     """Asks for more than the verb's own tier, e.g. a RELOAD that cuts clients; None: the verb's."""
 

@@ -51,6 +51,7 @@ def target_plan(
         fingerprint=fingerprint(facts),
         ask=ask,
         radius=radius,
+        hits=standing.clients,
     )
 
 

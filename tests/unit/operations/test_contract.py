@@ -21,6 +21,7 @@ from console.operations.registry import REGISTRY
 from console.operations.verbs import VERBS
 from tests.unit.operations.conftest import Bench
 from tests.unit.operations.fake_pooler import FakePooler
+from tests.unit.operations.patience import impatient
 
 ROOT = Path(__file__).parents[3]
 CONSOLE = ROOT / "console"
@@ -126,7 +127,8 @@ def test_no_statement_reaches_a_pooler_without_a_journalled_permit(
             assert statement in records[-1]["statements"] + records[-1]["rescue"]
 
         pooler.before_execute = must_be_journalled
-        asyncio.run(_drive(bench, op, "edge/app" if database else "edge", answer))
+        with impatient():
+            asyncio.run(_drive(bench, op, "edge/app" if database else "edge", answer))
         if (
             read_only
             or not journal_works
@@ -147,7 +149,9 @@ async def _drive(bench: Bench, op: str, selector: str, answer: str) -> None:
             verdict = bench.service.judge(plan)
             phrase = verdict.phrase if isinstance(verdict, Confirm) else None
             if answer == "forged permit":
-                bench.service.submit(plan, Permit("f00d", plan.hash, float("inf"), "typed", bench.service.request()))
+                bench.service.submit(
+                    plan, Permit("f00d", plan.hash, float("inf"), "typed", bench.service.request())
+                )
             if answer == "milder verdict" and not isinstance(verdict, Allow):
                 verdict = Allow(plan.tier)
             given = {"wrong": "edgy", "none": None}.get(answer, phrase)

@@ -16,6 +16,7 @@ from console.errors import LostConnection, Phase, PooldeckError, UsageError
 from console.operations.backends import BackendParameters
 from tests.unit.operations.conftest import Bench
 from tests.unit.operations.fake_pooler import FakePooler
+from tests.unit.operations.patience import impatient
 
 RETRY_OFF, RETRY_BACK = "SET server_login_retry = 0", "SET server_login_retry = 15"
 OK: dict[str, Any] = {}
@@ -119,7 +120,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 VERBS = ["reconnect", "disable", "enable", "kill", "kill-client", "shutdown", "set"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     op=st.sampled_from(VERBS),
     version=st.sampled_from(["1.18.0", "1.24.1", "1.26.1"]),
@@ -154,7 +155,8 @@ def test_nothing_is_sent_that_was_not_planned_and_recorded(
 
         pooler.before_execute, pooler.after_execute = must_be_recorded, and_lost
         selector = "edge" if op in ("kill-client", "shutdown", "set") else "edge/app"
-        asyncio.run(_drive(bench, op, selector))
+        with impatient():
+            asyncio.run(_drive(bench, op, selector))
         if read_only or not journal_works:
             assert pooler.changing() == []
 

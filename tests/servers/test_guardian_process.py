@@ -155,11 +155,12 @@ async def test_a_hold_that_was_handed_over_is_resumed_early_by_somebody(
     assert scene.leases == ()
 
 
-async def test_what_is_on_record_and_in_sight_holds_no_password(
+async def test_it_has_a_session_of_its_own_and_shows_no_password(
     scene: Scene, server: PgBouncerServer
 ) -> None:
     console = await scene.console()
     await console.arm("edge")
+    assert os.getsid(console.guardian) == console.guardian, "no terminal's signals reach it"
     assert command_line(console.guardian)[1:-1] == ("-P", "-m", "console.cli.guardian"), (
         "no order and no secret in its arguments"
     )

@@ -92,7 +92,9 @@ class MovableClock(SystemClock):
         return super().monotonic_s() + self.shift_s
 
 
-class _NoPasswords:
+class NoPasswords:
+    """None is asked for by a fake pooler."""
+
     async def password(self, source: str | None, **who: Any) -> None:  # noqa: ARG002
         raise AssertionError("a fake pooler asks for none")
 
@@ -153,7 +155,7 @@ class Bed:
 
     @asynccontextmanager
     async def _means(self, inventory: Inventory) -> AsyncIterator[Means]:
-        yield Means(inventory, self.pooler, FakeTransport(), _NoPasswords(), lambda _: None, self.clock)
+        yield Means(inventory, self.pooler, FakeTransport(), NoPasswords(), lambda _: None, self.clock)
 
 
 async def until(condition: Callable[[], bool]) -> None:

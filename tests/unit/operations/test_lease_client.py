@@ -145,6 +145,24 @@ def _fill(lease: GuardianLease) -> None:
         lease.expose([EDGE])
 
 
+async def test_a_run_that_wakes_up_after_the_end_of_its_lease_says_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "HEARTBEAT_S", 60.0)
+    heard = tmp_path / "heard"
+    program = (
+        f"{_LISTEN}link.sendall(b'{_READY}\\n'); link.recv(99)\n"
+        'link.sendall(b\'{"say":"ending","reason":"silence"}\\n\')\n'
+        f"open({str(heard)!r}, 'wb').write(link.recv(99)); link.recv(99)"
+    )
+    lease = await _leases(tmp_path, program).arm(order_for(EDGE), _tell, timeout_s=LIMIT_S)
+    await until(lambda: heard.exists() and heard.read_bytes() == b'{"say":"beat"}\n')
+    assert lease.lost.is_set()
+    with pytest.raises(NodeError, match="has ended the lease"):
+        lease.expose([EDGE])
+    lease.abandon()
+
+
 async def test_an_exposure_is_heard_before_the_next_word_is_said(tmp_path: Path) -> None:
     """Nothing waits between `expose` and the statement: it has left this process when it returns."""
     pooler = CountingPooler()

@@ -249,6 +249,21 @@ async def test_a_session_lost_before_the_first_statement_says_nothing_of_the_poo
     assert not pooler.paused
 
 
+async def test_a_pause_that_arrives_after_its_run_died_is_ended_too(bed: Bed, pooler: CountingPooler) -> None:
+    pooler.pause_lag = asyncio.Event()
+    lease = await bed.open()
+    lease.expose([EDGE])
+    on_its_way = asyncio.create_task(pooler.take("PAUSE"))
+    await lease.close()
+    await until(lambda: bed.store.list_leases()[0].targets[0].phase is LeasePhase.LIFTING)
+    assert "RESUME" not in pooler.executed
+    pooler.pause_lag.set()
+    await on_its_way
+    assert await bed.ended() == 0
+    assert not pooler.paused
+    assert bed.records("outcome")[0]["outcome"] == "ok"
+
+
 async def test_a_mistake_in_its_own_loop_ends_what_is_held(
     bed: Bed, pooler: CountingPooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Short waits for tests that run many operations on fakes: what is waited for there comes at once or never."""
+"""Short waits for tests that run many operations on fakes: what they wait for comes at once or never."""
 
 from __future__ import annotations
 

@@ -204,10 +204,14 @@ class CommandFiles:
             self._do("ls", "-ldnL", "--", source, timeout_s=timeout_s),
             self._do("ls", "-ldnL", "--", new, timeout_s=timeout_s),
         )
+        if written.content is None:
+            return written.why
         if sha256 is not None and written.sha256 != sha256:
             return "it was changed meanwhile"
-        owners = [_owner(done) for done in (of_source, of_new)]
-        if None in owners or owners[0] != owners[1]:
+        problem = _failed(of_source) or _failed(of_new)
+        if problem is not None:
+            return problem
+        if _owner(of_source) != _owner(of_new):
             return "a copy could not be given the same owner and permissions"
         return None
 
@@ -296,11 +300,10 @@ def _failed(done: CommandResult | str) -> str | None:
     return reason or trouble.value
 
 
-def _owner(done: CommandResult | str) -> tuple[bytes, ...] | None:
+def _owner(done: CommandResult | str) -> tuple[bytes, ...]:
     """Return permissions, user and group of a line of `ls -ldnL`."""
-    fields = b"" if isinstance(done, str) or done.exit_status != 0 else done.stdout
-    words = fields.split(maxsplit=4)
-    return (words[0][:_MODE_COLUMNS], words[2], words[3]) if len(words) == 5 else None
+    fields = (b"" if isinstance(done, str) else done.stdout).split(maxsplit=4)
+    return (fields[0][:_MODE_COLUMNS], fields[2], fields[3]) if len(fields) == 5 else ()
 
 
 def _line(output: bytes) -> str | None:

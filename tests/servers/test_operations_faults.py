@@ -169,7 +169,7 @@ async def test_when_an_answer_is_lost_reading_back_decides(
             console.execute("PAUSE")
     desk.use(_LosesAnswers(desk.connector, statement))
     async with desk.service:
-        receipt = await _receipt(desk, await desk.start(op, **({"hold_s": 0} if op == "pause" else {})))
+        receipt = await _receipt(desk, await (desk.start(op, hold_s=0) if op == "pause" else desk.start(op)))
     assert (receipt.outcome, receipt.after) == (outcome, "running"), receipt.detail
     assert not desk.is_paused()
 

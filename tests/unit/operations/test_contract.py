@@ -7,7 +7,7 @@ import asyncio
 import json
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -144,7 +144,7 @@ async def _drive(bench: Bench, op: str, selector: str, answer: str) -> None:
     """Behave as a careless or hostile driver would."""
     async with bench.service:
         try:
-            more = {"hold_s": 0} if op == "pause" else {}
+            more: dict[str, Any] = {"hold_s": 0} if op == "pause" else {}
             plan = await bench.service.plan(op, selector, timeout_s=2, **more)
             verdict = bench.service.judge(plan)
             phrase = verdict.phrase if isinstance(verdict, Confirm) else None

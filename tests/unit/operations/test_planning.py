@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_state_and_verb_give_exactly_these_statements(case: Case, tmp_path
     )
     bench = Bench(pooler, tmp_path / "journal.jsonl")
     async with bench.service:
-        more = {"hold_s": 0} if case.op == "pause" else {}
+        more: dict[str, Any] = {"hold_s": 0} if case.op == "pause" else {}
         plan = await bench.service.plan(case.op, case.selector, **more)
         item = plan.targets[0]
         assert item.statements == case.statements

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,7 +193,7 @@ async def test_a_pooler_without_admin_user_can_be_planned_and_not_changed(
     ],
 )
 async def test_what_cannot_be_planned_is_a_usage_error(
-    bench: Bench, pooler: FakePooler, op: str, selector: str, parameters: dict[str, object], words: str
+    bench: Bench, pooler: FakePooler, op: str, selector: str, parameters: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
         await bench.service.plan(op, selector, **parameters)

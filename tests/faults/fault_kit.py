@@ -40,6 +40,26 @@ class FaultShell(Shell):
         (lease,) = self.leases()
         return lease.guardian.pid
 
+    def processes(self) -> dict[int, list[str]]:
+        """Every process with this state folder, and its command line."""
+        mark = f"XDG_STATE_HOME={self.state}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                        found[int(entry.name)] = (entry / "cmdline").read_text().split("\0")
+        return found
+
+    def guardians(self, console: int) -> list[int]:
+        """The guardians of a console, ready or not; also when it is gone."""
+        owned = {lease.guardian.pid for lease in self.leases() if lease.owner.pid == console}
+        return [
+            pid
+            for pid, argv in self.processes().items()
+            if "console.cli.guardian" in argv and (pid in owned or parent_of(pid) == console)
+        ]
+
     def hold(self, *words: str) -> subprocess.Popen[str]:
         """Start a pause of `edge` and return once it holds."""
         process = self.start("pause", *(words or ("edge", "--for", "40s")), "--yes")
@@ -82,6 +102,14 @@ class LabShell(FaultShell):
         self.fleet = lab.inventory_path
         self.state = folder / "state"
         self.environ = {**os.environ, "XDG_STATE_HOME": str(self.state)}
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the process above one, by /proc; None: it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The guardian's process: `python -m console.cli.guardian FD`, started by a run, never by a person.
+"""The guardian's process: `python -m console.cli.guardian FD [ssh]`, started by a run, never by a person.
 
 It makes the guardian's own ways out and hands over to `console.operations.lease.guardian`. It is no command
 of `pooldeck`, and imports as little as it can: clients of nobody wait for it, but an operator does.
@@ -32,7 +32,7 @@ def guardian_command() -> tuple[str, ...]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Be a guardian; `argv` is the number of its end of the socket pair."""
+    """Be a guardian; `argv` is the number of its end of the socket pair, and `ssh` if that will be needed."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(
@@ -53,6 +53,9 @@ def main(argv: Sequence[str]) -> int:
 
     # It may have been started ahead of its order: what will be needed is loaded before that comes.
     from console.poolers import connect  # noqa: F401
+
+    if "ssh" in argv[1:]:
+        from console.transport import ssh  # noqa: F401
 
     state = XdgPaths().state
     actor = Actor.current(os.environ)

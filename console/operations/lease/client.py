@@ -46,13 +46,16 @@ class GuardianLeases:
 
         Args:
             inventory: the fleet.
-            command: argv of the guardian; the number of its end of the socket pair is added to it.
+            command: argv of the guardian; the number of its end of the socket pair is added to it, and
+                the word `ssh` when bouncers are reached so.
             state_dir: where its log goes.
             actor: this process.
             limits: how patient it is; None: as patient as it should be.
         """
         self._inventory = inventory
         self._command = tuple(command)
+        self._needs = ("ssh",) if any(bouncer.host for bouncer in inventory.bouncers) else ()
+        """What it had better load before its order comes."""
         self._log_path = state_dir / "guardian.log"
         self._actor = actor
         self._limits = limits or Limits()
@@ -140,7 +143,7 @@ class GuardianLeases:
         with its, self._log_file() as log:
             try:
                 process = _Guardian(
-                    [*self._command, str(its.fileno())],
+                    [*self._command, str(its.fileno()), *self._needs],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,

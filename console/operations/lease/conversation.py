@@ -97,6 +97,9 @@ class GuardianLease:
         self._read()
         if self.lost.is_set():
             raise NodeError(Phase.PROTOCOL, "the guardian is gone, or has ended the lease")
+        for target in targets:
+            if target in self.uncovered:
+                raise NodeError(Phase.PROTOCOL, f"{target} is not covered: {self.uncovered[target]}")
         places = self._places_of(targets)
         self._send(Expose(places))
         self._open.update(places)

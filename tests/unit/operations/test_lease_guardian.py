@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from console.errors import AdminError, LostConnection, Phase
+from console.errors import AdminError, LostConnection, NodeError, Phase
 from console.operations.lease.protocol import Limits
 from console.operations.lease.store import LeasePhase
 from console.operations.target import Target
@@ -231,6 +231,8 @@ async def test_a_pooler_that_cannot_be_logged_in_to_is_not_covered(bed: Bed, poo
     pooler.gone = True
     lease = await bed.open()
     assert lease.uncovered == {EDGE: "Connection refused (connect)"}
+    with pytest.raises(NodeError, match="edge is not covered"):
+        lease.expose([EDGE])
     await lease.close()
     await bed.ended()
 

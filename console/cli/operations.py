@@ -153,9 +153,9 @@ def _stopper(run: Run, telling: Telling, enough: asyncio.Event) -> Callable[[sig
         if urgent:
             run.cancel()
         text = (
-            "stopping now; what was begun is undone"
+            "stopping now; what can be undone is undone"
             if urgent
-            else "stopping after the step under way, then undoing; Ctrl-C again: undo now"
+            else "stopping after the step under way, undoing what can be undone; Ctrl-C again: now"
         )
         if text not in told:
             told.append(text)

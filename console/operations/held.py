@@ -181,9 +181,8 @@ class HeldRun:
         if count <= plan.allowed_failures:
             return None
         if bad:
-            return Ending(
-                f"{bad[0].target} could not be paused ({bad[0].detail})", interrupted=bad[0].interrupted
-            )
+            # Why it could not is told by its own receipt.
+            return Ending(f"{bad[0].target} could not be paused", interrupted=bad[0].interrupted)
         return Ending(f"{plural(count, 'target')} cannot be reached")
 
     # -- held -----------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ class Hold:
             if gone is not None:
                 await self._lease.release([target])
                 await self._over(target, gone)
+        if not self._pausings:
+            return
         seen = [p.last for p in self._pausings.values() if p.last is not None]
         waiting = sum(look.waiting for look in seen)
         maxwait_s = max((pool.maxwait_us for look in seen for pool in look.pools), default=0) / 1_000_000

@@ -65,7 +65,10 @@ def _waves(plan: Plan) -> str:
     allowed = plan.allowed_failures
     share = f" ({rollout.max_failed})" if rollout.max_failed.is_percent else ""
     limit = f"when more than {allowed}{share} failed" if allowed else "at the first failure"
-    parts.append(f"{'all are resumed' if plan.spec.holds else 'ends'} {limit}")
+    if allowed < plan.target_count:
+        parts.append(f"{'all are resumed' if plan.spec.holds else 'ends'} {limit}")
+    else:
+        parts.append("goes on whatever fails")
     if len(sizes) > 1 and not plan.spec.holds:
         parts.append(
             f"between waves healthy for {rollout.soak_s:g} s, within {rollout.gate_timeout_s:g} s more"

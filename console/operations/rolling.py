@@ -48,7 +48,7 @@ class RollingRun:
                 data = {"wave": number, "waves": len(job.plan.waves), "targets": [str(t) for t in wave]}
                 job.tell(f"wave {number} of {len(job.plan.waves)}: {names}", EventKind.WAVE, data)
             await self._wave(items)
-            because = self._too_many_failed()
+            because = None if job.control.stopped else self._too_many_failed()
             if because is None and number < len(job.plan.waves) and not job.control.stopped:
                 because = await self._gate(number, items)
         if job.control.stopped:

@@ -116,12 +116,14 @@ def test_the_first_ctrl_c_lets_the_step_end_and_the_second_does_not(shell: Shell
         assert process.stderr is not None
         _read_until(process.stderr, "not released yet")
         process.send_signal(signal.SIGINT)
-        _read_until(process.stderr, "stopping after the step under way, then undoing; Ctrl-C again: undo now")
+        _read_until(
+            process.stderr, "stopping after the step under way, undoing what can be undone; Ctrl-C again: now"
+        )
         _read_until(process.stderr, "not released yet")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
-    assert "stopping now; what was begun is undone" in err
+    assert "stopping now; what can be undone is undone" in err
     assert "interrupted" in out
     (outcome,) = shell.records("outcome")
     assert outcome["interrupted"]

@@ -141,7 +141,7 @@ async def test_one_that_cannot_be_paused_lets_all_go(fleet: Fleet) -> None:
     fleet.poolers["b1"].busy_servers = 1
     receipt = await fleet.do("pause", hold_s=5, timeout_s=0.4)
     assert outcomes(receipt) == dict.fromkeys(NAMES, "failed")
-    assert "b1 could not be paused" in receipt.targets[0].detail
+    assert receipt.targets[0].detail == "b1 could not be paused; it reads as running again", "why: b1 says"
     assert fleet.paused == []
 
 
@@ -220,6 +220,19 @@ async def test_stopping_a_hold_resumes_all_and_says_that_it_was_interrupted(flee
     assert fleet.paused == []
 
 
+async def test_a_hold_that_somebody_ended_counts_down_no_further(fleet: Fleet) -> None:
+    told: list[EventKind] = []
+
+    def at(_run: Run, kind: EventKind, _target: str) -> None:
+        told.append(kind)
+        if kind is EventKind.HOLDING:
+            fleet.poolers["b1"].paused = False
+
+    receipt = await fleet.do("pause", "b1", at=at, hold_s=30)
+    assert "resumed by somebody else" in receipt.targets[0].detail
+    assert told.count(EventKind.HOLDING) == 1
+
+
 async def test_a_detached_pause_is_left_to_its_guardian(fleet: Fleet) -> None:
     receipt = await fleet.do("pause", hold_s=20, detach=True)
     assert outcomes(receipt) == dict.fromkeys(NAMES, "ok")
@@ -283,6 +296,17 @@ async def test_the_first_stop_finishes_the_wave_and_begins_no_other(fleet: Fleet
     assert outcomes(receipt) == {"a1": "ok", "a2": "skipped", "b1": "skipped", "b2": "skipped"}
     assert receipt.interrupted
     assert fleet.changed() == {"a1": ["RELOAD"]}
+    assert {one.skipped_because for one in receipt.targets[1:]} == {"the run was interrupted"}
+
+
+async def test_a_stop_before_anything_is_sent_is_no_failure(fleet: Fleet) -> None:
+    def at(run: Run, kind: EventKind, _target: str) -> None:
+        if kind is EventKind.WAVE:
+            run.cancel()
+
+    receipt = await fleet.do("reload", rollout=rolling("1,100%"), at=at)
+    assert {one.skipped_because for one in receipt.targets[1:]} == {"the run was interrupted"}
+    assert fleet.changed() == {}
 
 
 async def test_databases_by_pattern_leave_out_bouncers_without_one(fleet: Fleet) -> None:

@@ -66,6 +66,11 @@ async def test_what_is_true_of_all_is_said_once(fleet: Fleet) -> None:
     assert "2 of 4: a client waits at most 120 s (query_wait_timeout) (a1, b1)" in text
 
 
+async def test_a_way_out_names_no_limit_that_cannot_be_reached(fleet: Fleet) -> None:
+    fleet.poolers["a2"].paused = True
+    assert "waves      all at once; goes on whatever fails\n" in plan_text(await plan_of(fleet, op="resume"))
+
+
 async def test_few_targets_are_shown_in_full_and_many_when_asked_for(fleet: Fleet) -> None:
     three = plan_text(await plan_of(fleet, selector="all,!b2"))
     assert three.count("  undo       pooldeck resume") == 3

@@ -64,7 +64,8 @@ def reload_standing(ask: Ask[Observation]) -> Standing:
         _unchecked(told, look.unread or "", ask)
     else:
         _linted(told, look, look.lint, ask)
-    told.warnings += _of_the_version(ask.seen, known=told.known)
+    if told.blocked is None:
+        told.warnings += _of_the_version(ask.seen, known=told.known)
     return Standing(
         state_words(ask.target, ask.seen),
         blocked=told.blocked,
@@ -138,6 +139,8 @@ def _notes(would: ExpectedReload, look: ConfigLook) -> Iterator[str]:
     yield from (f"{line}, undoing a SET" for line in would.undone)
     yield from _users(look)
     yield from (f"needs a restart: {line}" for line in would.restart)
+    if look.good.why_not is None:
+        yield "should it fail all the same, the files of the last good reload are put back and reloaded"
     if look.texts is not None:
         files = ", ".join(path for path, file in look.texts.files.items() if file.content is not None)
         yield f"once it went well, a copy of each file is kept beside it as NAME{GOOD}: {files}"

@@ -18,12 +18,33 @@ from console.errors import RefusedError, UsageError
 if TYPE_CHECKING:
     from console.cli.operation_options import Wish
     from console.cli.saved_plans import Approval
-    from console.guard.verdict import Confirm
+    from console.guard.verdict import Confirm, Deny
     from console.operations.plan import Plan
 
 ANSWER_LIMIT_S = 300.0
 """How long a question waits for its answer; the plan would be stale long before."""
 MOVED_SHOWN = 20
+STUCK_NAMED = 3
+
+
+def refusal(verdict: Deny, plan: Plan) -> RefusedError:
+    """Return a Deny as the error that ends a command, with the way on where a few targets are in the way."""
+    hint = verdict.hint
+    if hint is None and verdict.rule == "plan.blocked":
+        hint = _without_the_stuck(plan)
+    return RefusedError(verdict.reason, where=verdict.rule, hint=hint)
+
+
+def _without_the_stuck(plan: Plan) -> str | None:
+    """Say how to go on without the targets that cannot be worked on; None when that is no way on."""
+    stuck = [item.target.bouncer for item in plan.targets if item.blocked]
+    stuck += [out.name.partition("/")[0] for out in plan.unreachable]
+    names = list(dict.fromkeys(stuck))
+    rest = {item.target.bouncer for item in plan.targets} - set(names)
+    if plan.group_blocked is not None or plan.spec.on_node or not rest or len(names) > STUCK_NAMED:
+        return None
+    selector = shlex.quote(",".join([plan.selector, *(f"!{name}" for name in names)]))
+    return f"leave out what is in the way: {selector}, or let it fail: --max-failed {len(stuck)}"
 
 
 async def answer(verdict: Confirm, wish: Wish) -> tuple[str | None, str]:

@@ -20,6 +20,9 @@ from console.cli.outlet import Outlet
 from console.operations.outcome import Event, EventKind, Outcome
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from console.cli.operation_options import Wish
     from console.guard.verdict import Verdict
     from console.operations.outcome import RunReceipt, TargetReceipt
     from console.operations.plan import Plan
@@ -37,29 +40,41 @@ def width_of(outlet: Outlet) -> int | None:
     return None if outlet.width is None else min(outlet.width, 100)
 
 
-def show_plan(
-    plan: Plan, verdict: Verdict, document: Mapping[str, Any], *, as_json: bool, verbose: bool
-) -> None:
-    """Print a plan and how the guard answers it."""
-    if as_json:
+def show_plan(plan: Plan, verdict: Verdict, document: Mapping[str, Any], wish: Wish) -> None:
+    """Print a plan, how the guard answers it, and the command that runs it."""
+    if wish.as_json:
         typer.echo(json.dumps(document))
         return
     from console.operations.render import plan_text
     from console.operations.render_layout import labelled
 
     width = width_of(Outlet(sys.stdout))
-    lines = [plan_text(plan, width=width, verbose=verbose)]
-    lines += labelled("guard", (_verdict_text(verdict),), width)
-    if plan.changes:
-        lines += labelled("to run it", (f"{document['command']} --approve {plan.hash[:12]}",), width)
+    lines = [plan_text(plan, width=width, verbose=wish.verbose)]
+    lines += labelled("guard", (_verdict_text(verdict, plan),), width)
+    lines += labelled("to run it", _commands(plan, verdict, document["command"], wish.save), width)
     typer.echo(printable("\n".join(lines)))
 
 
-def _verdict_text(verdict: Verdict) -> str:
+def _commands(plan: Plan, verdict: Verdict, command: str, save: Path | None) -> tuple[str, ...]:
+    """Return the command that runs a plan; () when there is none, or the guard would refuse it."""
+    from console.guard.verdict import Deny
+
+    if not plan.changes:
+        return ()
+    if not isinstance(verdict, Deny):
+        return (f"{command} --approve {plan.hash[:12]}",)
+    if verdict.rule == "policy.two_person" and save is not None:
+        return (f"another user: {command} --approve {shlex.quote(str(save.absolute()))}",)
+    return ()
+
+
+def _verdict_text(verdict: Verdict, plan: Plan) -> str:
+    from console.cli.answers import refusal
     from console.guard.verdict import Confirm, Deny
 
     if isinstance(verdict, Deny):
-        hint = f"; {verdict.hint}" if verdict.hint else ""
+        told = refusal(verdict, plan).hint
+        hint = f"; {told}" if told else ""
         return f"REFUSES it: {verdict.reason} ({verdict.rule}){hint}"
     if not isinstance(verdict, Confirm):
         return "lets it pass unasked"

@@ -17,7 +17,6 @@ import typer
 from console.cli.context import Globals
 from console.cli.diagnostics import divert_signals, note, run_async
 from console.cli.operation_options import VerbCommand, Wish, command_of
-from console.errors import RefusedError
 from console.operations.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def _show(service: OperationService, plan: Plan, wish: Wish) -> None:
         save_plan(wish.save, document)
         note(f"the plan is in {wish.save}, readable by everyone who can read its folder")
     keep_copy(document)
-    show_plan(plan, verdict, document, as_json=wish.as_json, verbose=wish.verbose)
+    show_plan(plan, verdict, document, wish)
 
 
 async def _agreed_run(
@@ -89,7 +88,7 @@ async def _agreed_run(
     Raises:
         RefusedError: the guard said no, nobody agreed, or the approved plan is not this one.
     """
-    from console.cli.answers import answer, require_approved
+    from console.cli.answers import answer, refusal, require_approved
     from console.guard.verdict import Confirm, Deny
 
     request = _request(service, wish, approval)
@@ -97,7 +96,7 @@ async def _agreed_run(
     verdict = service.judge(plan, request)
     phrase = None
     if isinstance(verdict, Deny):
-        raise RefusedError(verdict.reason, where=verdict.rule, hint=verdict.hint)
+        raise refusal(verdict, plan)
     if isinstance(verdict, Confirm) and approval is None:
         _show_before(plan, wish)
         phrase, how = await answer(verdict, wish)

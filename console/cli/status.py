@@ -5,6 +5,7 @@ It asks and prints; reading is `console.fleet.oneshot`'s work and the shape of t
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,7 @@ def status(
     snapshot, choice = run_async(_read(context.obj, selector, interval_s))
 
     from console.cli import status_output as output
+    from console.cli.outlet import Outlet
 
     for line in choice.complaints(snapshot):
         note(f"pooldeck: {line}")
@@ -70,7 +72,7 @@ def status(
     elif plain:
         typer.echo(output.as_plain(snapshot, choice))
     else:
-        typer.echo(output.as_table(snapshot, choice))
+        typer.echo(output.as_table(snapshot, choice, width=Outlet(sys.stdout).width))
     if strict and not output.all_answer(snapshot):
         raise typer.Exit(ExitCode.FAILED)
 

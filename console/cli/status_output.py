@@ -263,14 +263,20 @@ def _spoken(key: str, value: object) -> str:
     return str(value)
 
 
-def as_table(snapshot: FleetSnapshot, choice: Choice) -> str:
-    """Return aligned columns; what is wrong with a node is told below them."""
+def as_table(snapshot: FleetSnapshot, choice: Choice, *, width: int | None = None) -> str:
+    """Return aligned columns, closer together where `width` has no room; what is wrong is told below them.
+
+    Args:
+        snapshot: of the fleet.
+        choice: what of it.
+        width: columns of the terminal; None: it is none.
+    """
     whole = document(snapshot, choice)
     lines = [f"{whole['fleet']}  {whole['environment']}  {whole['taken_at']}"]
     if whole["bouncers"]:
-        lines += ["", *_aligned(_BOUNCER_HEAD, [_bouncer_cells(one) for one in whole["bouncers"]])]
+        lines += ["", *_aligned(_BOUNCER_HEAD, [_bouncer_cells(one) for one in whole["bouncers"]], width)]
     if whole["postgres"]:
-        lines += ["", *_aligned(_POSTGRES_HEAD, [_postgres_cells(one) for one in whole["postgres"]])]
+        lines += ["", *_aligned(_POSTGRES_HEAD, [_postgres_cells(one) for one in whole["postgres"]], width)]
     notes = [
         f"{name}: {node.freshness.phase}: {node.freshness.error}{_hint(node)}"
         for name, node in _nodes(snapshot)
@@ -321,14 +327,15 @@ def _postgres_cells(record: Record) -> tuple[str, ...]:
     )
 
 
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """Return head and rows in columns; `<` and `>` in the head say to which side each leans."""
     titles = [title[1:] for title in head]
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    gap = " " if width is not None and sum(widths) + 2 * (len(widths) - 1) > width else "  "
     return [
-        "  ".join(
-            f"{cell:<{width}}" if title.startswith("<") else f"{cell:>{width}}"
-            for title, cell, width in zip(head, row, widths, strict=True)
+        gap.join(
+            f"{cell:<{size}}" if title.startswith("<") else f"{cell:>{size}}"
+            for title, cell, size in zip(head, row, widths, strict=True)
         ).rstrip()
         for row in [titles, *rows]
     ]

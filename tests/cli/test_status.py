@@ -244,3 +244,12 @@ def test_the_table_is_aligned_and_tells_what_is_wrong_below() -> None:
         "pg-1: auth: password refused",
     ]
     assert "\x1b" not in as_table(FLEET, EVERYTHING)
+
+
+def test_a_bouncer_that_is_down_still_is_one_row_on_a_terminal_of_80_columns() -> None:
+    wide, narrow = as_table(FLEET, EVERYTHING), as_table(FLEET, EVERYTHING, width=80)
+    down = next(line for line in wide.splitlines() if "unreachable" in line)
+    assert len(down) > 80, "else this shows nothing"
+    assert max(len(line) for line in narrow.splitlines()[:5]) <= 80
+    assert narrow.split() == wide.split(), "nothing is left out"
+    assert as_table(FLEET, EVERYTHING, width=200) == wide

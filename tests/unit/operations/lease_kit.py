@@ -44,6 +44,8 @@ class CountingPooler(FakePooler):
     """It counts what goes between clients and servers."""
 
     traffic: dict[str, int] = field(default_factory=lambda: {"app": 1000})
+    looks: int = 0
+    """How often its counters were read."""
     sessions: list[KnowingSession] = field(default_factory=list)
 
     def _session(self) -> FakeSession:
@@ -60,6 +62,7 @@ class CountingPooler(FakePooler):
     def show(self, what: str) -> ResultTable:
         if what != "STATS":
             return super().show(what)
+        self.looks += 1
         names = ("database", *(f"total_{word}" for word in _STATS))
         rows = [
             (name, *(str(count if word == "sent" else 0) for word in _STATS))

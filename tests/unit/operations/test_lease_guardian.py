@@ -266,6 +266,31 @@ async def test_a_pause_that_arrives_after_its_run_died_is_ended_too(bed: Bed, po
     assert bed.records("outcome")[0]["outcome"] == "ok"
 
 
+async def test_a_pooler_seen_running_is_not_ours_when_it_is_paused_again(
+    bed: Bed, pooler: CountingPooler
+) -> None:
+    """Nobody was served meanwhile, so the counters tell nothing."""
+    lease = await bed.open()
+    lease.expose([EDGE])
+    await pooler.take("PAUSE")
+    lease.held([EDGE])
+    await until(lambda: bed.store.list_leases()[0].targets[0].phase is LeasePhase.HELD)
+    await _looked(pooler)
+    await pooler.take("RESUME")
+    await _looked(pooler)
+    await pooler.take("PAUSE")
+    await lease.close()
+    assert await bed.ended() == 0
+    assert pooler.paused
+    assert pooler.executed.count("RESUME") == 1
+
+
+async def _looked(pooler: CountingPooler) -> None:
+    """Wait until it was looked at, from beginning to end."""
+    before = pooler.looks
+    await until(lambda: pooler.looks >= before + 2)
+
+
 async def test_a_mistake_in_its_own_loop_ends_what_is_held(
     bed: Bed, pooler: CountingPooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,14 @@ from console.clock import Clock
 from console.config.paths import XdgPaths
 from console.errors import JournalError
 from console.model.claims import Claim
-from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore, LeaseTarget, with_target
+from console.operations.lease.store import (
+    OPEN_PHASES,
+    LeasePhase,
+    LeaseRecord,
+    LeaseStore,
+    LeaseTarget,
+    with_target,
+)
 from console.operations.outcome import Outcome
 from console.operations.target import Target
 
@@ -38,7 +45,7 @@ class LeaseLegacy:
     async def claims(self) -> tuple[Claim, ...]:
         """See `Past.claims`."""
         records = await asyncio.to_thread(self._store.list_leases, _log.warning)
-        return tuple(_claim(record, one) for record in records for one in record.open_targets)
+        return tuple(_claim(record, one) for record in records for one in _may_be_held(record))
 
     async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:
         """See `Past.leftover_settings`."""
@@ -83,10 +90,21 @@ class LeaseLegacy:
         for place, one in enumerate(record.targets):
             if one.target == target:
                 changed = with_target(changed, place, phase=LeasePhase.ENDED, detail="mended")
-        if not changed.open_targets:
+        if not _may_be_held(changed):
             self._store.forget(record.id)
         elif changed != record:
             self._store.write(changed)
+
+
+def _may_be_held(record: LeaseRecord) -> tuple[LeaseTarget, ...]:
+    """Return the targets that may be paused.
+
+    A guardian that was killed may not have come to write down that its run had begun: then what it had armed
+    may be paused as well.
+    """
+    if record.guardian_alive is not False:
+        return record.open_targets
+    return tuple(one for one in record.targets if one.phase in OPEN_PHASES or one.phase is LeasePhase.ARMED)
 
 
 def _claim(record: LeaseRecord, one: LeaseTarget) -> Claim:

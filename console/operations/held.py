@@ -225,8 +225,9 @@ class HeldRun:
         await self._let_go([(pausing, ending) for pausing in list(self._pausings.values())])
         for item in self._job.plan.targets:
             if item.target not in self._receipts:
-                self._receipts[item.target] = self._job.skipped(item, ending.detail)
-                self._job.told(self._receipts[item.target])
+                # Its intent is in the journal already, so its end belongs there too.
+                receipt = self._job.skipped(item, ending.detail)
+                self._receipts[item.target] = await self._job.finish(item, receipt)
 
     async def _let_go(self, what: Sequence[tuple[Pausing, Ending]]) -> None:
         """End pauses: bouncers side by side, the targets of one bouncer one after another."""

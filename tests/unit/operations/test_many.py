@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,19 @@ async def test_one_that_cannot_be_paused_lets_all_go(fleet: Fleet) -> None:
     assert outcomes(receipt) == dict.fromkeys(NAMES, "failed")
     assert receipt.targets[0].detail == "b1 could not be paused; it reads as running again", "why: b1 says"
     assert fleet.paused == []
+
+
+async def test_every_intent_of_a_pause_that_never_began_has_its_end_in_the_journal(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    plan = await fleet.service.plan("pause", "all")
+    fleet.unreachable.add("a1")
+    receipt = await fleet.submit(plan).receipt()
+    assert outcomes(receipt) == {"a1": "failed", **dict.fromkeys(NAMES[1:], "skipped")}
+    assert fleet.changed() == {}
+    records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    told = {kind: [one["target"] for one in records if one["kind"] == kind] for kind in ("intent", "outcome")}
+    assert sorted(told["intent"]) == sorted(told["outcome"]) == list(NAMES[1:])
 
 
 async def test_with_a_failure_allowed_the_others_are_held(fleet: Fleet) -> None:

@@ -103,6 +103,8 @@ class Stage:
     played: list[Played] = field(default_factory=list)
     foreign: bool = False
     """Somebody's pause of `other` is there, and nobody was asked to end it."""
+    killed: set[int] = field(default_factory=set)
+    """The guardians that were."""
     clients: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def play(self, scenario: Scenario) -> None:
@@ -207,6 +209,7 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 one.guardian_killed = True
+                self.killed.add(pid)
 
     def _restart(self, down_s: float) -> None:
         server = self.shell.server

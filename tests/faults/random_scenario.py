@@ -133,11 +133,11 @@ def _draw_pause(dice: random.Random, fault: Fault | None = None) -> Act:
     if dice.random() < 0.25:
         words.append("--detach")
     fault = fault or dice.choice(COMMON_FAULTS)
-    moments = [Moment.STARTED, Moment.ARMED, Moment.PAUSED]
+    moments = [Moment.STARTED, Moment.ARMED, *[Moment.PAUSED] * 4]
     if not busy:
-        moments += [Moment.HELD, Moment.HELD]
+        moments += [Moment.HELD] * 4
     if "--detach" in words and fault in GUARDED_FAULTS:
-        moments += [Moment.ENDED] * 5
+        moments = [Moment.PAUSED, *[Moment.ENDED] * 3]
     return Act(
         words=tuple(words),
         fault=fault,

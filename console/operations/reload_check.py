@@ -5,6 +5,7 @@ Pure. Values that may be secrets are never in a line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,6 @@ from console.model.table import ResultTable
 from console.model.version import Version
 from console.operations.observe import SECRET_SETTINGS, Observation, definition
 from console.operations.step import plural
-from console.operations.target import Target
 
 _COMPARED = (
     *("host", "port", "database", "force_user", "pool_size", "min_pool_size", "reserve_pool_size"),
@@ -124,6 +124,15 @@ class _Databases:
         self._seen = seen
         self._expected = expected
         self._running = {one.name: one for one in seen.databases if one.name != ADMIN_DATABASE}
+        # Counted once: a bouncer may have ten thousand pools.
+        self._users: Counter[str] = Counter()
+        self._clients: Counter[str] = Counter()
+        self._servers: Counter[str] = Counter()
+        for pool in seen.pools:
+            cancelling = (pool.cl_active_cancel_req or 0) + (pool.cl_waiting_cancel_req or 0)
+            self._users[pool.database] += 1
+            self._clients[pool.database] += pool.cl_active + pool.cl_waiting + cancelling
+            self._servers[pool.database] += pool.servers
         self.removed = tuple(self._gone())
         self._changed = [
             (self._running[name], _with_kept_user(self._running[name], new))
@@ -160,7 +169,7 @@ class _Databases:
             if self._kills(old, new):
                 yield (
                     f"database {old.name}: its forced user changes; on {self._seen.version} who is connected "
-                    f"dies at the next query: {plural(self._clients(old.name), 'client')}"
+                    f"dies at the next query: {plural(self._clients[old.name], 'client')}"
                 )
         before, after = self._ceiling(self._running), self._ceiling(self._expected.databases)
         if before is not None and after is not None and after > before:
@@ -172,40 +181,28 @@ class _Databases:
     @property
     def doomed_clients(self) -> int:
         cut = sum(gone.clients for gone in self.removed if not gone.automatic)
-        return cut + sum(self._clients(old.name) for old, new in self._changed if self._kills(old, new))
+        return cut + sum(self._clients[old.name] for old, new in self._changed if self._kills(old, new))
 
     def _gone(self) -> Iterator[Removed]:
         for name in sorted(self._running.keys() - self._expected.databases.keys()):
             like = self._expected.auto_database(name)
             automatic = like is not None and not database_differences(self._running[name], like)
-            yield Removed(name, self._clients(name), automatic)
+            yield Removed(name, self._clients[name], automatic)
 
     def _kills(self, old: Database, new: Database) -> bool:
         changes = (old.force_user or None) != (new.force_user or None)
-        return changes and self._seen.version >= _KILLS_FORCED and self._clients(old.name) > 0
+        return changes and self._seen.version >= _KILLS_FORCED and self._clients[old.name] > 0
 
     def _recycled(self, old: Database, new: Database) -> str:
         if not any(_differ(old, new, column) for column in _RECYCLING):
             return ""
-        servers = self._seen.servers(Target(self._seen.bouncer, old.name))
-        return f"; {plural(servers, 'server connection')} to be replaced when released"
-
-    def _clients(self, name: str) -> int:
-        return sum(
-            pool.cl_active
-            + pool.cl_waiting
-            + (pool.cl_active_cancel_req or 0)
-            + (pool.cl_waiting_cancel_req or 0)
-            for pool in self._seen.pools
-            if pool.database == name
-        )
+        return f"; {plural(self._servers[old.name], 'server connection')} to be replaced when released"
 
     def _ceiling(self, databases: Mapping[str, Database]) -> int | None:
         """Return how many servers the pools that exist now may hold; None when that has no end."""
         total = 0
-        for name in {pool.database for pool in self._seen.pools}:
+        for name, users in self._users.items():
             database = databases.get(name) or self._running.get(name)
-            users = sum(pool.database == name for pool in self._seen.pools)
             if database is None or database.pool_size is None:
                 return None
             most = users * (database.pool_size + (database.reserve_pool_size or 0))

@@ -49,7 +49,6 @@ async def far(
 
 
 def break_on_top(text: str) -> str:
-    """A mistake that leaves every setting at its compiled default."""
     return text.replace("[pgbouncer]\n", f"[pgbouncer]\n{WRONG}")
 
 

@@ -31,6 +31,8 @@ class Books:
         self._record = record
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        """The last write of the lease file; it may have been given up and still go on."""
 
     @property
     def lease(self) -> LeaseRecord:
@@ -89,21 +91,39 @@ class Books:
     async def flush(self) -> None:
         """Have the lease file tell what is so now. Never raises."""
         async with self._turn:
+            if await self._disk_is_stuck():
+                return
             self._changed.clear()
-            try:
-                async with asyncio.timeout(RECORD_LIMIT_S):
-                    await asyncio.to_thread(self._store.write, self._record)
-            except (OSError, TimeoutError) as error:
-                _log.warning("the lease file cannot be written: %s", error)
+            self._writing = asyncio.create_task(asyncio.to_thread(self._write, self._record))
+            await asyncio.wait({self._writing}, timeout=RECORD_LIMIT_S)
 
     async def forget(self) -> None:
         """Remove the lease file: nothing of this lease is left to do. Never raises."""
         async with self._turn:
+            # A write that was given up goes on in its thread, and would put the file back.
+            if await self._disk_is_stuck():
+                return
             self._changed.clear()
             try:
                 await asyncio.to_thread(self._store.forget, self._record.id)
             except OSError as error:
                 _log.warning("the lease file cannot be removed: %s", error)
+
+    async def _disk_is_stuck(self) -> bool:
+        """Wait until an earlier write is over; True: it still is not."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=RECORD_LIMIT_S)
+        if self._writing is None or self._writing.done():
+            return False
+        _log.warning("the lease file is left as it is: its disk does not answer")
+        return True
+
+    def _write(self, record: LeaseRecord) -> None:
+        """Write it; in a thread."""
+        try:
+            self._store.write(record)
+        except OSError as error:
+            _log.warning("the lease file cannot be written: %s", error)
 
     def _change(self, record: LeaseRecord) -> None:
         self._record = record

@@ -245,8 +245,10 @@ class Guardian:
             while data := await reader.read(_CHUNK_BYTES):
                 for message in lines.feed(data):
                     self._hear(message)
-        except (OSError, ProtocolError) as error:
-            reason = f"its run cannot be heard: {error}"
+        except OSError:
+            pass  # a reset or broken connection is a run that is gone, as much as one that ends
+        except ProtocolError as error:
+            reason = f"its run cannot be understood: {error}"
         except Exception:
             _log.exception("an internal error")
             reason = "its guardian failed at hearing its run"

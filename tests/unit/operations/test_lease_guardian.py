@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from console.errors import AdminError, LostConnection, NodeError, Phase
 from console.operations.lease.protocol import Limits
-from console.operations.lease.store import LeasePhase
+from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore
 from console.operations.target import Target
 from tests.unit.operations.lease_kit import EDGE, Bed, CountingPooler, order_for, until
 
@@ -289,6 +290,27 @@ async def _looked(pooler: CountingPooler) -> None:
     """Wait until it was looked at, from beginning to end."""
     before = pooler.looks
     await until(lambda: pooler.looks >= before + 2)
+
+
+class _SlowStore(LeaseStore):
+    """Its disk takes its time."""
+
+    def write(self, record: LeaseRecord) -> None:
+        time.sleep(0.2)
+        super().write(record)
+
+
+async def test_a_slow_disk_brings_no_lease_back_that_is_over(
+    bed: Bed, pooler: CountingPooler, tmp_path: Path
+) -> None:
+    bed.store = _SlowStore(tmp_path)
+    lease = await bed.open()
+    lease.expose([EDGE])
+    await lease.release([EDGE])
+    await lease.close()
+    assert await bed.ended() == 0
+    await asyncio.sleep(0.5)
+    assert bed.store.list_leases() == ()
 
 
 async def test_a_mistake_in_its_own_loop_ends_what_is_held(

@@ -149,10 +149,11 @@ class Stage:
         return self.played[-1]
 
     def _await(self, one: Played, moment: Moment) -> None:
+        before = {"other"} if self.foreign else set()
         moments: dict[Moment, Callable[[], bool]] = {
             Moment.STARTED: lambda: True,
             Moment.ARMED: lambda: self._has_lease(one, tuple(LeasePhase)),
-            Moment.PAUSED: lambda: bool(self.shell.pauses()),
+            Moment.PAUSED: lambda: bool(self.shell.pauses() - before),
             Moment.HELD: lambda: self._has_lease(one, (LeasePhase.HELD,)),
             Moment.ENDED: lambda: False,
         }

@@ -68,7 +68,7 @@ def fake_service(
     )
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+async def until(pilot: Pilot[Any], holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
     """Wait until something is so, letting the app work meanwhile."""
     deadline = time.monotonic() + within_s
     while not holds():

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
@@ -27,6 +27,7 @@ from console.config.schema import Inventory
 from console.errors import PooldeckError
 from console.operations.lease.base import HEARTBEAT_S
 from console.operations.lease.books import Books
+from console.operations.lease.line import Line
 from console.operations.lease.protocol import (
     Beat,
     Bye,
@@ -37,13 +38,11 @@ from console.operations.lease.protocol import (
     HandOver,
     Held,
     Hello,
-    Lines,
     Message,
     News,
     ProtocolError,
     Ready,
     Release,
-    encode,
 )
 from console.operations.lease.store import LeaseRecord, LeaseStore, LeaseTarget, ProcessMark
 from console.operations.lease.ward import Means, Ward
@@ -52,7 +51,6 @@ HELLO_LIMIT_S = 600.0
 """How long one that was started ahead of time waits for its order."""
 TICK_S = 0.25
 _LONG_TICK_S = 2.0
-_CHUNK_BYTES = 65_536
 _log = logging.getLogger(__name__)
 
 Build = Callable[[Inventory], AbstractAsyncContextManager[Means]]
@@ -72,34 +70,34 @@ async def guard(link: socket.socket, build: Build, journal: Journal, store: Leas
     Returns:
         The exit status: 0, or 1 when there was no lease, or when something may still be paused.
     """
-    reader, writer = await asyncio.open_connection(sock=link)
-    lines = Lines()
+    line = Line(link)
+    messages = line.heard()
     try:
-        hello = await _hello(reader, lines)
+        hello = await _hello(messages)
         if hello is None:
             return 1
         async with build(Inventory.model_validate(hello.inventory)) as means:
-            guardian = Guardian(hello, means, Books(journal, store, _record(hello, means, actor)))
+            guardian = Guardian(hello, means, Books(journal, store, _record(hello, means, actor)), line)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, guardian.told_to_end)
-            return await guardian.run(reader, writer, lines)
+            return await guardian.run(messages)
     except PooldeckError as error:
         _log.error("there is no lease: %s", error)
-        writer.write(encode(Failed(str(error))))
+        line.say(Failed(str(error)))
         return 1
     finally:
-        writer.close()
+        line.close()
 
 
 class Guardian:
     """One lease."""
 
-    def __init__(self, hello: Hello, means: Means, books: Books) -> None:
+    def __init__(self, hello: Hello, means: Means, books: Books, line: Line) -> None:
+        self._line = line
         self._order = hello.order
         self._limits = hello.limits
         self._clock = means.clock
         self._books = books
         self._ward = Ward(hello.order, hello.limits, means, books, self._news)
-        self._writer: asyncio.StreamWriter | None = None
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         """Set when everything is to be lifted: nobody will resume it by himself."""
@@ -111,10 +109,9 @@ class Guardian:
         self._beat_s = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lines: Lines) -> int:
-        """Stand by and do what is due; return the exit status."""
-        self._writer = writer
-        listening = asyncio.create_task(self._listen(reader, lines))
+    async def run(self, messages: AsyncIterator[Message]) -> int:
+        """Stand by and do what is due; return the exit status. `messages` are what the run says."""
+        listening = asyncio.create_task(self._listen(messages))
         keeping: asyncio.Task[None] | None = None
         try:
             if not await self._stand_by():
@@ -149,13 +146,13 @@ class Guardian:
             uncovered, notes = arming.result()
             await self._open_books(uncovered, notes)
         except PooldeckError as error:
-            self._say(Failed(str(error)))
+            self._line.say(Failed(str(error)))
             return False
         finally:
             for task in (arming, ended):
                 task.cancel()
             await asyncio.gather(arming, ended, return_exceptions=True)
-        self._say(Ready(tuple(uncovered.items()), notes))
+        self._line.say(Ready(tuple(uncovered.items()), notes))
         return True
 
     async def _open_books(self, uncovered: Mapping[int, str], notes: Sequence[str]) -> None:
@@ -208,7 +205,7 @@ class Guardian:
             self._ward.lift(due, self._due_because())
         if now_s - self._beat_s >= HEARTBEAT_S and not self._ended.is_set():
             self._beat_s = now_s
-            self._say(Beat())
+            self._line.say(Beat())
 
     def _due_because(self) -> str:
         if self._ended.is_set():
@@ -228,7 +225,7 @@ class Guardian:
         if not self._ended.is_set():
             if self._ward.busy:
                 _log.info("everything is lifted: %s", reason)
-            self._say(Ending(reason))
+            self._line.say(Ending(reason))
         self._ended.set()
         self._ward.lift(range(len(self._order.covers)), reason)
         self._wake.set()
@@ -238,15 +235,12 @@ class Guardian:
         self._end("its guardian failed")
         await self._ward.lifted()
 
-    async def _listen(self, reader: asyncio.StreamReader, lines: Lines) -> None:
+    async def _listen(self, messages: AsyncIterator[Message]) -> None:
         """Hear the run until it is gone."""
         reason = "its run is gone"
         try:
-            while data := await reader.read(_CHUNK_BYTES):
-                for message in lines.feed(data):
-                    self._hear(message)
-        except OSError:
-            pass  # a reset or broken connection is a run that is gone, as much as one that ends
+            async for message in messages:
+                self._hear(message)
         except ProtocolError as error:
             reason = f"its run cannot be understood: {error}"
         except Exception:
@@ -290,13 +284,13 @@ class Guardian:
 
     async def _release(self, covers: Sequence[int], number: int) -> None:
         await self._ward.release(covers)
-        self._say(Done(number))
+        self._line.say(Done(number))
 
     async def _handed_over(self, hold_s: float, number: int) -> None:
         self._books.change(handed_over=True)
         await self._books.flush()
         await self._books.record("lease", {"event": "handed over", "hold_s": hold_s})
-        self._say(Done(number))
+        self._line.say(Done(number))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -328,27 +322,18 @@ class Guardian:
 
     def _news(self, place: int, text: str) -> None:
         _log.info("%s: %s", self._order.covers[place].target, text)
-        self._say(News(place, text))
-
-    def _say(self, message: Message) -> None:
-        # A run that does not read any more gets no more: what waits for it must not fill the memory.
-        writer = self._writer
-        if writer is None or writer.is_closing():
-            return
-        if writer.transport.get_write_buffer_size() < _CHUNK_BYTES:
-            writer.write(encode(message))
+        self._line.say(News(place, text))
 
 
-async def _hello(reader: asyncio.StreamReader, lines: Lines) -> Hello | None:
+async def _hello(messages: AsyncIterator[Message]) -> Hello | None:
     """Return the first message; None when none came."""
     try:
         async with asyncio.timeout(HELLO_LIMIT_S):
-            while data := await reader.read(_CHUNK_BYTES):
-                for message in lines.feed(data):
-                    if isinstance(message, Hello):
-                        return message
-                    raise ProtocolError("the first message was no order")
-    except (OSError, TimeoutError, ProtocolError) as error:
+            async for message in messages:
+                if isinstance(message, Hello):
+                    return message
+                raise ProtocolError("the first message was no order")
+    except (TimeoutError, ProtocolError) as error:
         _log.error("no order came: %s", error)
     return None
 

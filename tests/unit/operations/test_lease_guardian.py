@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from console.errors import AdminError, LostConnection, NodeError, Phase
-from console.operations.lease.protocol import Limits
+from console.operations.lease.guardian import Guardian
+from console.operations.lease.protocol import Beat, Expose, Limits
 from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore
 from console.operations.target import Target
 from tests.unit.operations.lease_kit import EDGE, Bed, CountingPooler, order_for, until
@@ -290,6 +291,28 @@ async def _looked(pooler: CountingPooler) -> None:
     """Wait until it was looked at, from beginning to end."""
     before = pooler.looks
     await until(lambda: pooler.looks >= before + 2)
+
+
+async def test_the_last_word_of_a_run_is_heard_although_it_can_be_answered_no_more(
+    bed: Bed, pooler: CountingPooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies may have said that a statement is on its way, and the guardian speaks just then."""
+    lease = await bed.open()
+    real = Guardian._tick
+
+    def dies_first(self: Guardian, now_s: float) -> None:
+        if not lease.lost.is_set():
+            lease.lost.set()
+            lease._send(Expose((0,)))
+            lease.abandon()
+            self._line.say(Beat())
+        real(self, now_s)
+
+    monkeypatch.setattr(Guardian, "_tick", dies_first)
+    await until(lambda: lease.lost.is_set())
+    await pooler.take("PAUSE")
+    assert await bed.ended() == 0
+    assert not pooler.paused
 
 
 class _SlowStore(LeaseStore):

@@ -230,19 +230,15 @@ class HeldRun:
                 self._receipts[item.target] = await self._job.finish(item, receipt)
 
     async def _let_go(self, what: Sequence[tuple[Pausing, Ending]]) -> None:
-        """End pauses: bouncers side by side, the targets of one bouncer one after another."""
-        by_bouncer: dict[str, list[tuple[Pausing, Ending]]] = {}
-        for pausing, ending in what:
-            by_bouncer.setdefault(pausing.step.target.bouncer, []).append((pausing, ending))
-        await asyncio.gather(*(self._in_turn(group) for group in by_bouncer.values()))
+        """End pauses, all at once: clients of the last one wait as long as clients of the first."""
+        await asyncio.gather(*(self._end(pausing, ending) for pausing, ending in what))
 
-    async def _in_turn(self, group: Sequence[tuple[Pausing, Ending]]) -> None:
-        for pausing, ending in group:
-            step = pausing.step
-            receipt = await self._job.guarded(step, lambda p=pausing, e=ending: p.end(e))  # type: ignore[misc]
-            if self._lease is not None and receipt.after is not None and receipt.after != "paused":
-                await self._lease.release([step.target])
-            await self._over(step.target, receipt)
+    async def _end(self, pausing: Pausing, ending: Ending) -> None:
+        step = pausing.step
+        receipt = await self._job.guarded(step, lambda: pausing.end(ending))
+        if self._lease is not None and receipt.after is not None and receipt.after != "paused":
+            await self._lease.release([step.target])
+        await self._over(step.target, receipt)
 
     async def _close(self) -> None:
         for pausing in list(self._pausings.values()):

@@ -10,7 +10,7 @@ from console.operations.control import Stopped
 from console.operations.job import Job
 from console.operations.lease.base import Lease
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
-from console.operations.pausing import Ending, Pausing
+from console.operations.pausing import SOMEBODY, Ending, Pausing
 from console.operations.step import plural, why
 from console.operations.target import Target
 
@@ -92,7 +92,7 @@ class Hold:
         if paused is not False:
             return step.target, None
         held_s = step.clock.monotonic_s() - (pausing.held_at_s or step.clock.monotonic_s())
-        step.warn("it was resumed by somebody else, or its pooler was restarted")
+        step.warn(SOMEBODY)
         receipt = step.receipt(
             Outcome.OK,
             f"held for {held_s:.1f} s, then resumed by somebody else",

@@ -14,13 +14,9 @@ from dataclasses import dataclass, field
 from console.model.claims import Claim
 from console.operations.observe import Observation
 from console.operations.outcome import Outcome, TargetReceipt
-from console.operations.resume import (
-    RETRY_SETTING,
-    carry_out_resume,
-    resume_standing,
-    resume_statements,
-)
+from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.sessions import close_quietly
+from console.operations.shield import RETRY_SETTING
 from console.operations.spec import Ask, Look, Standing
 from console.operations.step import Step
 from console.operations.target import Target

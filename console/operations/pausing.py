@@ -35,7 +35,8 @@ RESCUE_LIMIT_S = 10.0
 HOLDERS_SHOWN = 20
 HOLDERS_MAX_CLIENTS = 5_000
 """Above this many clients SHOW CLIENTS would itself stall the pooler."""
-_SHUTTING_DOWN = "shutting down"
+SOMEBODY = "it was resumed by somebody else, or its pooler was restarted"
+_SHUTTING_DOWN, _NOT_PAUSED = "shutting down", "not paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,10 @@ class Pausing:
         self._pauser: WriteSession | None = None
         self._pending: asyncio.Task[str] | None = None
         self._holders: tuple[Holder, ...] | None = None
-        self._cheap_state = step.target.database is not None or step.dialect.has(
+        self.cheap_state = step.target.database is not None or step.dialect.has(
             step.before.version, Capability.SHOW_STATE
         )
-
-    @property
-    def cheap_state(self) -> bool:
         """Whether a look costs no line in the pooler's log: below 1.19 a global pause is probed."""
-        return self._cheap_state
 
     async def open(self) -> None:
         """Open its sessions and see that they meet one process; nothing is sent.
@@ -145,7 +142,7 @@ class Pausing:
                 _require_pause_tag(pending)
                 answered = True
             seen = await self.look()
-            if not self._cheap_state and not answered and loop.time() >= probe_at:
+            if not self.cheap_state and not answered and loop.time() >= probe_at:
                 probe_at = loop.time() + PROBE_S
                 seen = replace(seen, paused=await self._read_state(self._watch))
             late = loop.time() - begun > LATE_LIMIT_S
@@ -173,7 +170,7 @@ class Pausing:
         limit_s = step.query_timeout_s
         pools = await step.control.wait(read_pools(self._watch, step.dialect, timeout_s=limit_s))
         mine = tuple(pool for pool in pools if step.target.database in (None, pool.database))
-        paused = await self._read_state(self._watch) if self._cheap_state else None
+        paused = await self._read_state(self._watch) if self.cheap_state else None
         self.last = Look(mine, paused)
         return self.last
 
@@ -191,7 +188,7 @@ class Pausing:
 
     async def _reads_paused(self, seen: Look) -> bool:
         assert self._rescue is not None, "opened before"
-        paused = seen.paused if self._cheap_state else await self._read_state(self._rescue)
+        paused = seen.paused if self.cheap_state else await self._read_state(self._rescue)
         if paused is False:
             raise NotHeld("PAUSE was answered, but the pooler reads as running")
         return bool(paused)
@@ -239,15 +236,13 @@ class Pausing:
     async def end(self, ending: Ending) -> TargetReceipt:
         """End it, whatever became of it so far."""
         if self.refused:
-            return self.step.receipt(
-                Outcome.FAILED, ending.detail, await self._words_after(), interrupted=ending.interrupted
-            )
+            after = await self._words_after()
+            return self.step.receipt(Outcome.FAILED, ending.detail, after, interrupted=ending.interrupted)
         if self._pending is None:
-            detail = f"{ending.detail}; nothing was sent"
             outcome = Outcome.SKIPPED if ending.interrupted else Outcome.FAILED
             return self.step.receipt(
                 outcome,
-                detail,
+                f"{ending.detail}; nothing was sent",
                 self.step.present,
                 interrupted=ending.interrupted,
                 skipped_because=ending.detail,
@@ -260,11 +255,15 @@ class Pausing:
         if not ending.good:
             step.tell(EventKind.UNDOING, f"{ending.detail}: resuming {step.target}")
         answer = await self._resume_for_sure()
+        held_s = self._held_s()
         late = self._pending is not None and not self._pending.done()
-        if answer is not None and "not paused" in answer and late:
+        if _NOT_PAUSED in (answer or "") and late:
             answer = await self._catch_late_pause() or answer
         paused = None if answer is None else await read_back_paused(step, self._rescue)
-        reason = ending.detail
+        reason = ending.detail if not ending.good or held_s is None else f"held for {held_s:.1f} s"
+        if _NOT_PAUSED in (answer or "") and self.held_at_s is not None and not late:
+            step.warn(SOMEBODY)
+            reason += ", resumed by somebody else meanwhile"
         if paused is None:
             detail = f"{reason}; whether {step.target} still is paused is not known"
         elif paused:
@@ -283,6 +282,12 @@ class Pausing:
             clients_cut_at_s=cut_at(step, self.last.pools if self.last else ()) if paused else None,
             interrupted=ending.interrupted,
         )
+
+    def _held_s(self) -> float | None:
+        """Return for how long it was held until it was resumed; None: it was not."""
+        step = self.step
+        ended_s = step.answered_s.get(step.dialect.resume(step.target.database), step.clock.monotonic_s())
+        return ended_s - self.held_at_s if self.held_at_s is not None else None
 
     async def _catch_late_pause(self) -> str | None:
         """Watch for our PAUSE to arrive after our RESUME: they travel on two connections.
@@ -344,7 +349,7 @@ def _busy(pools: tuple[Pool, ...]) -> list[str]:
 
 
 def _mend(step: Step, answer: str | None) -> tuple[str, ...]:
-    if answer is not None and _SHUTTING_DOWN in answer:
+    if _SHUTTING_DOWN in (answer or ""):
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
     return (f"pooldeck status {step.target.bouncer}", step.target.command("resume"))
 

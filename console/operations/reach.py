@@ -5,10 +5,11 @@ It opens nothing by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from console.operations.sessions import Connector
+from console.operations.shield import Shields
 
 if TYPE_CHECKING:
     from console.operations.lease.base import Leases
@@ -37,3 +38,5 @@ class Reach:
     """Against other consoles of this machine; None: only runs of this process keep apart."""
     leases: Leases | None = None
     """Guardians; None: nothing that needs one can be carried out."""
+    shields: Shields = field(default_factory=Shields)
+    """What spares clients trap T4, a bouncer's shared by all who resume databases of it."""

@@ -2,56 +2,31 @@
 
 `lift` is also the undo of `pause`. A global RESUME does not end the pause of a database (pgbouncer-admin.md,
 2), and a database's RESUME leaves clients failing for up to `server_login_retry` seconds when connections
-were tried meanwhile (trap T4), so that setting is 0 while it happens and put back afterwards.
+were tried meanwhile (trap T4), so that setting is 0 while it happens and put back afterwards (`shield`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from dataclasses import dataclass
 
-from console.errors import AdminError, NodeError, PooldeckError
+from console.errors import AdminError, NodeError
 from console.operations.control import insist
-from console.operations.observe import Observation, read_paused, read_pools
+from console.operations.observe import Observation, read_paused
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.sessions import WriteSession, close_quietly
+from console.operations.shield import RETRY_SETTING, WARM_LIMIT_S, shield_statements
 from console.operations.spec import Ask, Standing, state_words
 from console.operations.step import REOPEN_PAUSE_S, Step, why
 from console.operations.target import Target
-from console.poolers.base import Dialect
 
-RETRY_SETTING = "server_login_retry"
-WARM_LIMIT_S = 2.0
-"""How long `server_login_retry` may stay 0 while the first server logs in; 0.8 s was measured."""
 READ_BACK_LIMIT_S = 5.0
-_WARM_POLL_S = 0.1
-_NUMBER = re.compile(r"\d+(\.\d+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Lift:
-    """The statements that end a pause: `main` does it, the others shield clients from trap T4."""
-
-    before: str | None
-    main: str
-    after: str | None
-
-
-def lift_of(dialect: Dialect, target: Target, observation: Observation) -> Lift:
-    """Return the statements that end the pause of `target`."""
-    main = dialect.resume(target.database)
-    setting = observation.config.get(RETRY_SETTING)
-    value = setting.value if setting is not None and setting.changeable else None
-    if target.database is None or value is None or not _NUMBER.fullmatch(value) or float(value) == 0:
-        return Lift(None, main, None)
-    return Lift(f"SET {RETRY_SETTING} = 0", main, f"SET {RETRY_SETTING} = {value}")
 
 
 def resume_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     """Return what RESUME sends when all goes well."""
-    lift = lift_of(ask.dialect, ask.target, ask.seen)
-    return tuple(statement for statement in (lift.before, lift.main, lift.after) if statement is not None)
+    main = ask.dialect.resume(ask.target.database)
+    shield = shield_statements(ask.seen) if ask.target.database is not None else None
+    return (main,) if shield is None else (shield[0], main, shield[1])
 
 
 def resume_standing(ask: Ask[Observation]) -> Standing:
@@ -95,74 +70,32 @@ async def lift(step: Step, session: WriteSession, timeout_s: float) -> str:
     Raises:
         AdminError: the RESUME was refused. NodeError: no answer.
     """
-    plan = lift_of(step.dialect, step.target, step.before)
-    changed = False
+    shield = step.reach.shields.of(step.target.bouncer)
     try:
-        if plan.before is not None:
-            try:
-                changed = True
-                await step.send(session, plan.before, timeout_s)
-            except AdminError as error:
-                changed = False
-                step.warn(f"{plan.before} was refused ({error.message}); clients may fail for a moment")
-        tag = await step.send(session, plan.main, timeout_s)
-        if changed:
-            await _warm(step, session)
+        with shield.expect():
+            await shield.raise_over(step, session, timeout_s)
+            return await step.send(session, step.dialect.resume(step.target.database), timeout_s)
     finally:
-        if changed and plan.after is not None:
-            await _put_back(step, session, plan.after, timeout_s)
-    return tag
-
-
-async def _warm(step: Step, session: WriteSession) -> None:
-    """Wait until no pool of the target still waits for its first server."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + WARM_LIMIT_S
-    database = step.before.database(step.target.database or "")
-    minimum = (database.min_pool_size if database else None) or step.before.seconds("min_pool_size") or 0
-    while loop.time() < end:
-        pools = await read_pools(session, step.dialect, timeout_s=step.query_timeout_s)
-        lists = step.dialect.parse_lists(await session.show("LISTS", timeout_s=step.query_timeout_s))
-        cold = [
-            pool
-            for pool in pools
-            if pool.database == step.target.database
-            and not pool.sv_active + pool.sv_idle + pool.sv_used
-            and (pool.cl_waiting or pool.sv_login or (minimum and pool.cl_active))
-        ]
-        if not cold and not lists.get("login_clients"):
-            return
-        await asyncio.sleep(_WARM_POLL_S)
-
-
-async def _put_back(step: Step, session: WriteSession, statement: str, timeout_s: float) -> None:
-    """Restore the setting, on a new session if this one broke; say so when it cannot be done."""
-    try:
-        await step.send(session, statement, timeout_s)
-    except PooldeckError as error:
-        fresh = await step.reopen(until_s=asyncio.get_running_loop().time() + READ_BACK_LIMIT_S)
-        try:
-            if fresh is None:
-                raise
-            await step.send(fresh, statement, timeout_s)
-        except PooldeckError:
-            step.warn(
-                f"{RETRY_SETTING} may still be 0 ({why(error)}): put it back by hand with {statement}, "
-                "or reload the pooler"
-            )
-        finally:
-            await close_quietly(fresh)
+        await shield.settle(step, session, timeout_s)
 
 
 async def carry_out_resume(step: Step) -> TargetReceipt:
     """Resume the target of `step`."""
     if step.already:
         return step.receipt(Outcome.NO_CHANGE, "it was not paused", step.present)
-    session = await step.connector.writer(step.target.bouncer)
+    shield = step.reach.shields.of(step.target.bouncer)
+    session: WriteSession | None = None
     try:
-        await step.check_process(session)
-        # From the first statement on it is brought to its end: half a RESUME helps nobody.
-        return await insist(lambda: resume_over(step, session))
+        with shield.expect():
+            session = opened = await step.connector.writer(step.target.bouncer)
+            await step.check_process(session)
+            # From the first statement on it is brought to its end: half a RESUME helps nobody.
+            receipt = await insist(lambda: resume_over(step, opened))
+        await insist(lambda: shield.settle(step, opened, step.parameters.timeout_s))
+        return step.late(receipt)
+    except BaseException:
+        await insist(lambda: shield.settle(step, None, step.parameters.timeout_s))
+        raise
     finally:
         await close_quietly(session)
 

@@ -7,7 +7,7 @@ one does not wait for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from console.errors import PooldeckError
 from console.operations.control import Control, Stopped, insist
@@ -68,7 +68,7 @@ class RollingRun:
         return f"{plural(self._failed, 'target')} failed, and --max-failed is {limit}"
 
     async def _wave(self, items: Sequence[TargetPlan]) -> None:
-        """Work on a wave; targets of one bouncer go one after another."""
+        """Work on a wave; targets of one bouncer go one after another, unless the verb says otherwise."""
         found = await asyncio.gather(*(self._prepare(item) for item in items))
         steps = [step for step in found if step is not None]
         lease: Lease | None = None
@@ -77,10 +77,11 @@ class RollingRun:
             if wanted:
                 lease = await self._arm(wanted)
                 steps = [step for step in steps if step.already or step.lease is not None]
-            by_bouncer: dict[str, list[Step]] = {}
+            groups: dict[Hashable, list[Step]] = {}
             for step in steps:
-                by_bouncer.setdefault(step.target.bouncer, []).append(step)
-            await asyncio.gather(*(self._in_turn(group) for group in by_bouncer.values()))
+                key = step.target if self._job.plan.spec.together else step.target.bouncer
+                groups.setdefault(key, []).append(step)
+            await asyncio.gather(*(self._in_turn(group) for group in groups.values()))
         finally:
             if lease is not None:
                 await insist(lease.close)

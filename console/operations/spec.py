@@ -145,6 +145,8 @@ class OpSpec(Generic[S]):
     """While its target serves no new clients, its peers have to."""
     rescues: bool = False
     """A way out of a bad state: never held up by change windows and the like."""
+    together: bool = False
+    """Targets of one bouncer are worked on side by side; otherwise one after another."""
     serial: str = "1,25%,100%"
     """The waves when several are named and nobody says otherwise."""
     take_back: Callable[[Step], Awaitable[TargetReceipt]] | None = None

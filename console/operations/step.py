@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from console.clock import Clock
@@ -46,6 +46,8 @@ class Step:
     started_s: float = field(init=False)
     exchanges: list[Exchange] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    answered_s: dict[str, float] = field(default_factory=dict)
+    """When the answer to each statement came, or none did, on the monotonic clock."""
 
     def __post_init__(self) -> None:
         self.started_at_s = self.clock.wall_s()
@@ -104,7 +106,8 @@ class Step:
             reply = f"ERROR: {error.message}"
             raise
         finally:
-            took = self.clock.monotonic_s() - begun
+            ended = self.answered_s[statement] = self.clock.monotonic_s()
+            took = ended - begun
             self.exchanges[place] = Exchange(statement, reply, took)
             told = reply or f"no answer to {statement}"
             self.tell(EventKind.ANSWERED, f"← {told} ({took * 1000:.0f} ms)")
@@ -155,6 +158,15 @@ class Step:
             exchanges=tuple(self.exchanges),
             warnings=tuple(self.warnings),
             **more,
+        )
+
+    def late(self, receipt: TargetReceipt) -> TargetReceipt:
+        """Return a receipt of this step with what was sent, told and lasted after it was made."""
+        return replace(
+            receipt,
+            duration_s=self.clock.monotonic_s() - self.started_s,
+            exchanges=tuple(self.exchanges),
+            warnings=tuple(self.warnings),
         )
 
 

@@ -286,7 +286,7 @@ async def test_without_a_journal_there_is_no_lease(one: Scene) -> None:
     (XdgPaths().state / "journal.jsonl").mkdir()
     console = await one.console()
     assert "the journal cannot be written" in (await console.arm("edge"))["error"]
-    assert one.leases == ()
+    await until(lambda: one.leases == ())
 
 
 async def test_a_hold_that_takes_longer_than_was_planned_is_ended(one: Scene) -> None:

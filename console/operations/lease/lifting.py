@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from console.clock import Clock
@@ -23,8 +23,8 @@ from console.operations.lease.watch import Glance, Guarded, Watch
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import LATE_LIMIT_S, LATE_POLL_S
 from console.operations.reach import Reach
-from console.operations.resume import RETRY_SETTING, lift_of, resume_over
-from console.operations.sessions import Connector
+from console.operations.resume import resume_over
+from console.operations.shield import RETRY_SETTING, shield_statements
 from console.operations.spec import Ask, Parameters
 from console.operations.step import Step, why
 
@@ -54,7 +54,7 @@ class Lifting:
         one: Guarded,
         reason: str,
         *,
-        connector: Connector,
+        reach: Reach,
         clock: Clock,
         limits: Limits,
         books: Books,
@@ -66,6 +66,7 @@ class Lifting:
         self._limits = limits
         self._books = books
         self._begun_s = clock.monotonic_s()
+        self._shield = reach.shields.of(watch.name)
         self._running_since_s: float | None = None
         self._late_s = LATE_LIMIT_S
         self._trouble: str | None = None
@@ -79,7 +80,7 @@ class Lifting:
             statements=one.cover.lift,
             already=False,
             present="not read",
-            reach=Reach(connector),
+            reach=reach,
             clock=clock,
             control=Control(),
             query_timeout_s=watch.query_timeout_s,
@@ -89,28 +90,39 @@ class Lifting:
     async def lift(self) -> Lifted:
         """Lift it; return what has become of it. It is tried for `Limits.retry_s`."""
         retry_s = FIRST_RETRY_S
-        while True:
-            trouble: str | None = None
-            try:
-                async with self._watch.turn:
-                    found = await self._try()
-                if found is not None:
-                    return found
-            except PooldeckError as error:
-                trouble = why(error)
-            except Exception as error:  # whatever it is, nobody else is there to try again
-                _log.exception("%s: an internal error", self._one.target)
-                trouble = f"internal error: {type(error).__name__}"
-            if trouble is not None and trouble != self._trouble:
-                _log.warning("%s: not lifted yet: %s", self._one.target, trouble)
-            self._trouble = trouble
+        # Those of one bouncer are begun together: its shield stays up until each has had its first try.
+        with self._shield.expect():
+            found = await self._once()
+        async with self._watch.turn:
+            await self._shield.settle(self._step, self._watch.open_session, self._watch.query_timeout_s)
+        while found is None:
             if self._clock.monotonic_s() - self._begun_s >= self._limits.retry_s:
-                return self._gave_up()
-            if trouble is None:
+                found = self._gave_up()
+            elif self._trouble is None:
                 await asyncio.sleep(LATE_POLL_S if self._ran_s < LATE_LIMIT_S else _SLOW_POLL_S)
+                found = await self._once()
             else:
                 await asyncio.sleep(retry_s)
                 retry_s = min(LONGEST_RETRY_S, retry_s * 2)
+                found = await self._once()
+        return replace(found, receipt=self._step.late(found.receipt))
+
+    async def _once(self) -> Lifted | None:
+        """Try it once; None: not yet, and `_trouble` says what went wrong, if anything."""
+        trouble: str | None = None
+        try:
+            async with self._watch.turn:
+                return await self._try()
+        except PooldeckError as error:
+            trouble = why(error)
+        except Exception as error:  # whatever it is, nobody else is there to try again
+            _log.exception("%s: an internal error", self._one.target)
+            trouble = f"internal error: {type(error).__name__}"
+        finally:
+            if trouble is not None and trouble != self._trouble:
+                _log.warning("%s: not lifted yet: %s", self._one.target, trouble)
+            self._trouble = trouble
+        return None
 
     @property
     def _ran_s(self) -> float:
@@ -161,9 +173,10 @@ class Lifting:
 
     async def _put_back(self) -> None:
         """Restore the setting that a run leaves changed when it dies amid its own RESUME (trap T4)."""
-        restore = lift_of(self._watch.dialect, self._one.target, self._watch.before).after
-        if restore is None:
+        statements = shield_statements(self._watch.before)
+        if self._one.target.database is None or statements is None or self._shield.is_up:
             return
+        restore = statements[1]
         session = await self._watch.session()
         table = await session.show("CONFIG", timeout_s=self._watch.query_timeout_s)
         setting = self._watch.dialect.parse_config(table).get(RETRY_SETTING)

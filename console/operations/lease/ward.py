@@ -26,7 +26,9 @@ from console.operations.lease.standby import Standby
 from console.operations.lease.store import LeasePhase
 from console.operations.lease.watch import Glance, Guarded, Watch
 from console.operations.outcome import Outcome, TargetReceipt
+from console.operations.reach import Reach
 from console.operations.sessions import Connector
+from console.operations.shield import Shields
 from console.operations.step import why
 from console.poolers.dialects import dialect_for
 from console.transport.base import Transport
@@ -73,6 +75,7 @@ class Ward:
         )
         self._bouncers = {bouncer.name: bouncer for bouncer in means.inventory.bouncers}
         self._watches = {name: self._watch(name, order) for name in self._names()}
+        self._shields = Shields()
         self._look_now = {name: asyncio.Event() for name in self._watches}
         self._probed_s: dict[str, float] = {}
         self._lifts: set[asyncio.Task[None]] = set()
@@ -253,7 +256,7 @@ class Ward:
             self._watches[one.target.bouncer],
             one,
             reason,
-            connector=self._means.connector,
+            reach=Reach(self._means.connector, shields=self._shields),
             clock=self._means.clock,
             limits=self._limits,
             books=self._books,

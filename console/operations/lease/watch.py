@@ -177,6 +177,11 @@ class Watch:
         assert self._session is not None, "a login gives one or raises"
         return self._session
 
+    @property
+    def open_session(self) -> WriteSession | None:
+        """The session; None: the next question logs in anew."""
+        return self._session
+
     async def drop(self) -> None:
         """Give the session up: the next question logs in anew."""
         await self.close()

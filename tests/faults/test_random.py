@@ -18,7 +18,6 @@ import pytest
 from console.audit.verify import verify_journal
 from console.lab.postgres import APP_DATABASE, PostgresServer
 from console.operations.lease.base import GRACE_S, SILENCE_LIMIT_S
-from console.operations.lease.store import LeaseRecord
 from tests.faults.random_kit import (
     LEASED,
     Played,
@@ -74,21 +73,12 @@ def assert_all_ended(stage: Stage) -> None:
         foreign = set()
     assert shell.pauses() == foreign
     assert shell.setting("server_login_retry") == LOGIN_RETRY_S
-    assert left_behind(stage) == []
+    assert shell.leases() == ()
     if (shell.pooldeck / "journal.jsonl").exists():
         assert verify_journal(shell.pooldeck / "journal.jsonl") == ()
     assert unended(shell, stage.played) == []
     assert left_paused(shell) == []
     assert [one.said.read_text() for one in stage.played if "nternal error" in one.said.read_text()] == []
-
-
-def left_behind(stage: Stage) -> list[LeaseRecord]:
-    """Lease files of guardians that ended by themselves: there should be none.
-
-    Let pass: that of a guardian that was killed while its run lived, and let go by itself. Nothing of it is
-    paused: that is asserted before.
-    """
-    return [one for one in stage.shell.leases() if one.guardian.pid not in stage.killed]
 
 
 def unended(shell: RandomShell, played: list[Played]) -> list[dict[str, Any]]:
@@ -106,11 +96,14 @@ def unended(shell: RandomShell, played: list[Played]) -> list[dict[str, Any]]:
 
 
 def left_paused(shell: RandomShell) -> list[dict[str, Any]]:
-    """Outcomes that leave a pause of their own standing, and no later one tells its end."""
-    last: dict[tuple[str, str], dict[str, Any]] = {}
+    """Outcomes that leave a pause of their own standing, and no later one, be it a mend's, tells its end."""
+    open_ends: dict[str, dict[str, Any]] = {}
     for one in shell.outcomes():
-        last[one["run"], one["target"]] = one
-    return [one for one in last.values() if one.get("after") == "paused" and one.get("exchanges")]
+        if one.get("after") != "paused":
+            open_ends.pop(one["target"], None)
+        elif one.get("exchanges"):
+            open_ends[one["target"]] = one
+    return list(open_ends.values())
 
 
 def within(limit_s: float, what: str, left: Callable[[], object]) -> None:

@@ -104,6 +104,20 @@ async def test_a_guardian_that_is_killed_is_missed_at_once(scene: Scene) -> None
     assert scene.leases[0].orphan, "the next start finds it"
 
 
+async def test_a_run_whose_guardian_was_killed_leaves_no_lease_file_once_it_resumed(scene: Scene) -> None:
+    console = await scene.console()
+    await console.arm("edge")
+    await console.hold("edge")
+    await scene.until_phase(LeasePhase.HELD)
+    os.kill(console.guardian, signal.SIGKILL)
+    await console.do("wait_lost")
+    with scene.servers["edge"].admin() as admin:
+        admin.execute("RESUME")
+    await console.do("release", "edge")
+    await console.do("close")
+    assert scene.leases == ()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 async def test_signals_to_the_guardian(scene: Scene, number: int) -> None:
     console = await scene.console()

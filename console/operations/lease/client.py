@@ -23,7 +23,7 @@ from console.errors import DeadlineError, NodeError, Phase
 from console.operations.lease.base import LeaseOrder, Tell
 from console.operations.lease.conversation import GuardianLease
 from console.operations.lease.protocol import Hello, Limits
-from console.operations.lease.store import ProcessMark
+from console.operations.lease.store import LeaseStore, ProcessMark
 
 ARM_SHARE = 0.75
 """Of the time for arming, so much is for sessions and keepers; the rest for the process to start."""
@@ -48,7 +48,7 @@ class GuardianLeases:
             inventory: the fleet.
             command: argv of the guardian; the number of its end of the socket pair is added to it, and
                 the word `ssh` when bouncers are reached so.
-            state_dir: where its log goes.
+            state_dir: where its log goes, and its lease files are.
             actor: this process.
             limits: how patient it is; None: as patient as it should be.
         """
@@ -57,6 +57,7 @@ class GuardianLeases:
         self._needs = ("ssh",) if any(bouncer.host for bouncer in inventory.bouncers) else ()
         """What it had better load before its order comes."""
         self._log_path = state_dir / "guardian.log"
+        self._store = LeaseStore(state_dir)
         self._actor = actor
         self._limits = limits or Limits()
         self._spare: asyncio.Future[tuple[socket.socket, _Guardian]] | None = None
@@ -79,7 +80,7 @@ class GuardianLeases:
         """See `Leases.arm`."""
         ends_s = asyncio.get_running_loop().time() + timeout_s
         link, process = await self._started()
-        lease = GuardianLease(order, tell, link, process.pid)
+        lease = GuardianLease(order, tell, link, process.pid, self._store)
         try:
             async with asyncio.timeout_at(ends_s):
                 await lease.begin(self._hello(order, timeout_s))

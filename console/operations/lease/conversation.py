@@ -33,6 +33,7 @@ from console.operations.lease.protocol import (
     Release,
     encode,
 )
+from console.operations.lease.store import LeaseStore
 from console.operations.target import Target
 
 ANSWER_LIMIT_S = 8.0
@@ -45,13 +46,17 @@ _CHUNK_BYTES = 65_536
 class GuardianLease:
     """A lease in force; a `Lease`. Made by `GuardianLeases.arm`."""
 
-    def __init__(self, order: LeaseOrder, tell: Tell, link: socket.socket, pid: int) -> None:
+    def __init__(
+        self, order: LeaseOrder, tell: Tell, link: socket.socket, pid: int, store: LeaseStore | None = None
+    ) -> None:
+        """The lease files in `store`: of a guardian that died it is this process that knows how all ended."""
         self.lost = asyncio.Event()
         self.uncovered: Mapping[Target, str] = {}
         self.notes: tuple[str, ...] = ()
         self._order = order
         self._tell = tell
         self._link = link
+        self._store = store
         self.pid = pid
         """The guardian's process."""
         self._places = {cover.target: place for place, cover in enumerate(order.covers)}
@@ -141,6 +146,7 @@ class GuardianLease:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CLOSE_LIMIT_S):
                         await self._gone.wait()
+                await asyncio.to_thread(self._forget)
         self.abandon()
 
     def abandon(self) -> None:
@@ -156,6 +162,14 @@ class GuardianLease:
         self._ready.cancel()
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Remove the file of a guardian that died: everything was seen running again, or never touched."""
+        record = self._store.read(self.id) if self._store is not None else None
+        if self._store is None or record is None or record.unrecorded or record.guardian_alive is not False:
+            return
+        with contextlib.suppress(OSError):  # then `mend` finds it
+            self._store.forget(self.id)
 
     def _places_of(self, targets: Sequence[Target]) -> tuple[int, ...]:
         return tuple(self._places[target] for target in targets)

@@ -44,7 +44,7 @@ class LeaseLegacy:
 
     async def claims(self) -> tuple[Claim, ...]:
         """See `Past.claims`."""
-        records = await asyncio.to_thread(self._store.list_leases, _log.warning)
+        records = await asyncio.to_thread(self._living)
         return tuple(_claim(record, one) for record in records for one in _may_be_held(record))
 
     async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:
@@ -54,6 +54,19 @@ class LeaseLegacy:
     async def settled(self, bouncer: str, database: str | None) -> None:
         """See `Past.settled`; what cannot be written is logged: the target runs, and that is what counts."""
         await asyncio.to_thread(self._settle, Target(bouncer, database))
+
+    def _living(self) -> tuple[LeaseRecord, ...]:
+        """Return the leases, and forget those that dead guardians left behind with nothing in them."""
+        kept = []
+        for record in self._store.list_leases(_log.warning):
+            if not record.orphan or _may_be_held(record) or record.unrecorded:
+                kept.append(record)
+                continue
+            try:
+                self._store.forget(record.id)
+            except OSError as error:
+                _log.info("the lease file %s cannot be removed: %s", record.id, error)
+        return tuple(kept)
 
     def _leftover(self, bouncer: str) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -91,6 +104,9 @@ class LeaseLegacy:
             if one.target == target:
                 changed = with_target(changed, place, phase=LeasePhase.ENDED, detail="mended")
         if not _may_be_held(changed):
+            if record.unrecorded:
+                told = {"event": "not recorded then", "lease": record.id, "what": list(record.unrecorded)}
+                self._journal.append("lease", {"run": record.order.run_id, **told}, last_resort=True)
             self._store.forget(record.id)
         elif changed != record:
             self._store.write(changed)

@@ -1,0 +1,83 @@
+"""What dead runs left in the state folder: claimed while it may be paused, gone once it is settled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from console.audit.actor import Actor
+from console.audit.journal import Journal
+from console.clock import SystemClock
+from console.operations.lease.legacy import LeaseLegacy
+from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore, LeaseTarget, ProcessMark
+from console.operations.target import Target
+from tests.unit.operations.lease_kit import EDGE, order_for
+
+ME = ProcessMark.of(Actor.current({}))
+DEAD = replace(ME, started="1")
+APP = Target("edge", "app")
+
+
+class Folder:
+    """A state folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = LeaseStore(path)
+        self.journal = Journal(path / "journal.jsonl", SystemClock(), Actor.current({}))
+        self.legacy = LeaseLegacy(path, self.journal)
+
+    def leave(self, first: LeasePhase, second: LeasePhase, **changes: object) -> None:
+        """Write the lease of a dead run over a bouncer and a database of it."""
+        record = LeaseRecord(
+            order=replace(order_for(EDGE, APP), lease_id="1ea5e"),
+            owner=DEAD,
+            guardian=DEAD,
+            since_s=1000.0,
+            targets=(LeaseTarget(EDGE, first), LeaseTarget(APP, second)),
+        )
+        self.store.write(replace(record, **changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+async def test_what_may_be_held_is_claimed_until_it_is_settled(folder: Folder) -> None:
+    folder.leave(LeasePhase.HELD, LeasePhase.ARMED)
+    claims = await folder.legacy.claims()
+    assert [(claim.bouncer, claim.database, claim.alive) for claim in claims] == [
+        ("edge", None, False),
+        ("edge", "app", False),
+    ], "what a dead guardian had armed may be paused as well"
+    await folder.legacy.settled("edge", None)
+    assert [claim.database for claim in await folder.legacy.claims()] == ["app"]
+    await folder.legacy.settled("edge", "app")
+    assert await folder.legacy.claims() == ()
+    assert folder.store.list_leases() == ()
+
+
+@pytest.mark.parametrize("phase", [LeasePhase.RELEASED, LeasePhase.LIFTED, LeasePhase.ENDED])
+async def test_a_file_with_nothing_left_in_it_is_removed(folder: Folder, phase: LeasePhase) -> None:
+    folder.leave(phase, LeasePhase.RELEASED)
+    assert await folder.legacy.claims() == ()
+    assert folder.store.list_leases() == ()
+
+
+async def test_a_living_guardians_file_is_left_to_it(folder: Folder) -> None:
+    folder.leave(LeasePhase.RELEASED, LeasePhase.RELEASED, guardian=ME)
+    assert await folder.legacy.claims() == ()
+    assert len(folder.store.list_leases()) == 1
+
+
+async def test_what_a_guardian_could_not_record_is_recorded_at_the_end(folder: Folder) -> None:
+    folder.leave(LeasePhase.FAILED, LeasePhase.RELEASED, unrecorded=("outcome of edge: no space",))
+    await folder.legacy.settled("edge", None)
+    assert folder.store.list_leases() == ()
+    records = [json.loads(line) for line in folder.journal.path.read_text().splitlines()]
+    assert [record["what"] for record in records if record["kind"] == "lease"] == [
+        ["outcome of edge: no space"]
+    ]

@@ -22,7 +22,7 @@ from console.config.pgbouncer_ini import (
     Section,
     connection_pairs,
 )
-from console.config.pgbouncer_settings import LOAD_BALANCE, atoi, printed
+from console.config.pgbouncer_settings import LOAD_BALANCE, atoi, microseconds, printed
 from console.model.rows import Database, Setting
 from console.model.version import Version
 
@@ -85,7 +85,7 @@ def expected(scan: Scan, running: Mapping[str, Setting], version: Version) -> Ex
         elif step.section == MAIN_SECTION:
             apply.entry(step)
     settings = {key: value for key, value in apply.values.items() if value is not None}
-    makes = _Databases(settings, version)
+    makes = _Databases(settings, version, apply.given.get("server_lifetime"))
     databases = {}
     catch_all = None
     for entry in scan.ini.section("databases"):
@@ -115,6 +115,8 @@ class _Settings:
             for key, setting in running.items()
             if setting.default is None and setting.value and key not in _OF_THE_COMMAND_LINE
         }
+        self.given: dict[str, str] = {}
+        """As written, before it is printed with six digits."""
         self._running = running
         self._tells_defaults = version >= _TELLS_DEFAULTS
         for key in NOT_SHOWN:
@@ -135,6 +137,7 @@ class _Settings:
             self.kept.discard(entry.key)
 
     def _set(self, key: str, value: str) -> None:
+        self.given[key] = value
         try:
             self.values[key] = printed(key, value)
         except ValueError:
@@ -149,9 +152,10 @@ class _Settings:
 class _Databases:
     """`[databases]`: what `parse_database` fills in and `admin_show_databases` prints."""
 
-    def __init__(self, settings: Mapping[str, str], version: Version) -> None:
+    def __init__(self, settings: Mapping[str, str], version: Version, server_lifetime: str | None) -> None:
         self._settings = settings
         self._version = version
+        self._server_lifetime = server_lifetime
 
     def one(self, entry: Entry) -> Database | None:
         pairs = _pairs(entry)
@@ -198,7 +202,12 @@ class _Databases:
         if self._version < _SERVER_LIFETIME:
             return None
         own = atoi(value) if value is not None else 0
-        return own if own > 0 else _whole(self._settings.get("server_lifetime"))
+        if own > 0:
+            return own
+        if "server_lifetime" not in self._settings or self._server_lifetime is None:
+            return _whole(self._settings.get("server_lifetime"))
+        usec = microseconds(self._server_lifetime)
+        return None if usec is None else usec // 1_000_000
 
 
 def _peers(ini: IniFile, settings: Mapping[str, str]) -> dict[int, PeerLine]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from console.config.schema import Bouncer, PostgresNode
+from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Pool
 from console.operations.observe import Observation, facts_of, fingerprint
 from console.operations.plan import PoolImpact, TargetPlan
@@ -70,9 +72,20 @@ def _cannot(spec: OpSpec[Any], entry: Bouncer | PostgresNode, ask: Ask[Any]) -> 
         return None
     if entry.admin_user is None:
         return f"the inventory names no admin_user for {entry.name}, so nothing can be changed on it"
+    admins = ask.seen.config.get("admin_users")
+    by_socket = entry.admin_user == ADMIN_DATABASE and entry.unix is not None
+    if admins is not None and entry.admin_user not in _words(admins.value) and not by_socket:
+        return (
+            f"{entry.admin_user}, the inventory's admin_user, is not one of the pooler's admin_users "
+            f"({admins.value or 'none'}), so nothing can be changed on it"
+        )
     if spec.needs is not None and not ask.dialect.has(ask.seen.version, spec.needs):
         return f"{spec.name} needs {entry.kind} {ask.dialect.since(spec.needs)}; this is {ask.seen.version}"
     return None
+
+
+def _words(listed: str | None) -> tuple[str, ...]:
+    return tuple(re.split(r"[\s,]+", listed or ""))
 
 
 def _mode(pool: Pool, observation: Observation) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from console.config.pgbouncer_settings import KINDS, POOL_MODES, Kind, printed
@@ -72,6 +72,7 @@ def test_files_give_what_is_expected_of_them(make_pgbouncer: MakePgBouncer, pgbo
 
         @_PATIENT
         @given(lines=st.lists(_LINES, max_size=12), databases=_DATABASES, catch_all=st.booleans())
+        @example(lines=[("server_lifetime", "100000.75")], databases={}, catch_all=False)
         def reload_and_compare(
             lines: list[tuple[str, str]],
             databases: dict[str, list[tuple[str, str]]],

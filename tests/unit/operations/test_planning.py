@@ -170,3 +170,25 @@ async def test_facts_have_a_fingerprint_that_follows_them(bench: Bench) -> None:
     assert item.fingerprint == fingerprint(facts_of(item.ask.seen, item.target))
     other = replace(item.ask.seen, databases=())
     assert fingerprint(facts_of(other, item.target)) != item.fingerprint
+
+
+@pytest.mark.parametrize("admins", ["", "somebody, else", "administrator"])
+async def test_an_admin_user_that_is_no_admin_is_told_before_anybody_approves(
+    tmp_path: Path, admins: str
+) -> None:
+    pooler = FakePooler()
+    pooler.config["admin_users"] = (admins, "")
+    bench = Bench(pooler, tmp_path / "journal.jsonl")
+    async with bench.service:
+        plan = await bench.service.plan("reconnect", "edge")
+        assert f"is not one of the pooler's admin_users ({admins or 'none'})" in (plan.targets[0].blocked or "")
+        assert isinstance(bench.service.judge(plan), Deny)
+
+
+@pytest.mark.parametrize("admins", ["admin", "other,admin", "other admin", " other ,  admin "])
+async def test_admin_users_is_read_as_pgbouncer_reads_it(tmp_path: Path, admins: str) -> None:
+    pooler = FakePooler()
+    pooler.config["admin_users"] = (admins, "")
+    bench = Bench(pooler, tmp_path / "journal.jsonl")
+    async with bench.service:
+        assert (await bench.service.plan("reconnect", "edge")).targets[0].blocked is None

@@ -10,17 +10,15 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from console.cli.context import bouncers_and_nodes
 from console.errors import UsageError
+from console.operations.rollout_options import ROLLOUT_OPTIONS
 from console.operations.verbs import Option, Verb
-
-if TYPE_CHECKING:
-    from console.operations.rollout import Rollout
 
 _REQUIRED = inspect.Parameter.empty
 _AGREE = "Plan and agreement"
@@ -50,32 +48,6 @@ class Wish:
     command: str
     """The command without what concerns plan and output: what a plan is the plan of."""
 
-    def rollout_of(self, default_serial: str) -> Rollout | None:
-        """Return waves and limits; None when nothing was said of them.
-
-        Args:
-            default_serial: the verb's own waves.
-
-        Raises:
-            UsageError: a value makes no sense.
-        """
-        from console.operations.duration import parse_duration
-        from console.operations.rollout import Rollout, parse_serial, parse_share
-
-        given = self.rollout
-        if not given:
-            return None
-        more: dict[str, Any] = {
-            field: parse_duration(given[field], where=_ROLLOUT[field].flag or "")
-            for field in ("soak_s", "gate_timeout_s", "max_wait_s")
-            if field in given
-        }
-        if "max_unavailable" in given:
-            more["max_unavailable"] = _positive(given["max_unavailable"], where="--max-unavailable")
-        if "max_failed" in given:
-            more["max_failed"] = parse_share(given["max_failed"], where="--max-failed")
-        return Rollout(parse_serial(given.get("serial", default_serial)), **more)
-
 
 _SHARED = (
     Option("plan", "--plan", "", "Show what would be done, and end.", "switch"),
@@ -93,31 +65,6 @@ _SHARED = (
     ),
     Option("reason", "--reason", "TEXT", "Why; kept in the audit log.", default=""),
 )
-_ROLLOUT = {
-    option.field: option
-    for option in (
-        Option("serial", "--serial", "SIZES", "Sizes of the waves, e.g. 1,25%,100%.", default=""),
-        Option("max_unavailable", "--max-unavailable", "N", "Never more than N at once.", default=""),
-        Option(
-            "max_failed",
-            "--max-failed",
-            "N|P%",
-            "End the run when more have failed; who cannot be reached has.",
-            default="",
-        ),
-        Option("soak_s", "--soak", "TIME", "How long a wave must stay healthy before the next.", default=""),
-        Option(
-            "gate_timeout_s",
-            "--gate-timeout",
-            "TIME",
-            "How long a wave may take to be healthy again (30s).",
-            default="",
-        ),
-        Option(
-            "max_wait_s", "--max-wait", "TIME", "Healthy: no client waits longer than this (1s).", default=""
-        ),
-    )
-}
 _SHOW = (
     Option("as_json", "--json", "", "JSON, one object a line.", "switch"),
     Option("verbose", "--verbose/-v", "", "Every target in full.", "switch"),
@@ -171,7 +118,7 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
         _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED),
         *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
         *(_of_option(option, _AGREE) for option in _SHARED),
-        *(_of_option(option, _MANY) for option in _ROLLOUT.values()),
+        *(_of_option(option, _MANY) for option in ROLLOUT_OPTIONS.values()),
         *(_of_option(option, _OUTPUT) for option in _SHOW),
     ]
 
@@ -245,7 +192,7 @@ def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: one is empty.
     """
-    for option in (*_SHARED, *_ROLLOUT.values()):
+    for option in (*_SHARED, *ROLLOUT_OPTIONS.values()):
         source = context.get_parameter_source(option.field)
         if given[option.field] == "" and source is not None and source.name == "COMMANDLINE":
             raise UsageError("it is empty", where=option.flag or "", hint="give it a value, or leave it out")
@@ -265,7 +212,7 @@ def _wish(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: s
         op=verb.name,
         selector=given["selector"],
         parameters={option.field: _value(option, given[option.field]) for option in own},
-        rollout={field: given[field] for field in _ROLLOUT if given[field]},
+        rollout={field: given[field] for field in ROLLOUT_OPTIONS if given[field]},
         plan_only=given["plan"] or save is not None,
         save=save,
         approve=approve,
@@ -293,12 +240,6 @@ def _value(option: Option, value: Any) -> Any:
     return tuple(value) if option.kind == "texts" else value
 
 
-def _positive(text: str, *, where: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1_000_000:
-        raise UsageError(f"{text!r} is no number of targets", where=where, hint="write 1 or more")
-    return int(text)
-
-
 def _globals(context: typer.Context) -> str:
     """Return the options before the verb that a command to be pasted needs."""
     fleet = context.find_root().params.get("fleet")
@@ -307,7 +248,7 @@ def _globals(context: typer.Context) -> str:
 
 def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: str) -> str:
     words = [before, verb.name, shlex.quote(given["selector"])]
-    for option in (*own, *_SHARED, *_ROLLOUT.values()):
+    for option in (*own, *_SHARED, *ROLLOUT_OPTIONS.values()):
         value = given[option.field]
         given_empty = option.flag is None and value == ""
         if option.field in _BESIDE or value == _default(option) or not (value or given_empty):

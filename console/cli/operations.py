@@ -17,6 +17,7 @@ import typer
 from console.cli.context import Globals
 from console.cli.diagnostics import divert_signals, note, run_async
 from console.cli.operation_options import VerbCommand, Wish, command_of
+from console.operations.rollout_options import rollout_of
 from console.operations.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def _operate(options: Globals, wish: Wish) -> int:
     from console.operations.registry import REGISTRY
 
     spec = REGISTRY[wish.op]
-    rollout = wish.rollout_of(spec.serial)
+    rollout = rollout_of(wish.rollout, spec.serial)
     leased = spec.leased and not wish.plan_only and not options.read_only
     async with open_desk(options, leased=leased) as desk:
         service, clock = desk.service, desk.stack.clock

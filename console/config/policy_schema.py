@@ -7,7 +7,7 @@ here verbs are words only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -131,19 +131,3 @@ class Effective:
     tiers: Mapping[str, TierName] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     """Which key of which table a rule comes from, e.g. `forbid` → `policy.production.forbid`."""
-
-
-def unknown_verbs(policies: Policies, known: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each verb of the rules that `known` lacks."""
-    for title, table in (
-        ("policy", policies),
-        ("policy.development", policies.development),
-        ("policy.staging", policies.staging),
-        ("policy.production", policies.production),
-    ):
-        for key in ("forbid", "require_reason", "two_person", "tiers"):
-            for verb in getattr(table, key) or ():
-                if verb not in known:
-                    near = get_close_matches(verb, known, n=1)
-                    hint = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(known)}"
-                    yield f"{title}.{key}: there is no verb {verb}; {hint}"

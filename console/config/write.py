@@ -39,6 +39,7 @@ def inventory_toml(inventory: Inventory, *, comments: Sequence[str] = ()) -> str
         key = name if _BARE_KEY.match(name) else f'"{name}"'
         values = _set_values(host)
         blocks.extend(_table(f"[hosts.{key}]", "", values) or [f"[hosts.{key}]\n"])
+    blocks.extend(_table("[policy]", "policy", _set_values(inventory.policy)))
     nodes: list[tuple[str, BaseModel]] = [("bouncers", node) for node in inventory.bouncers]
     nodes += [("postgres", node) for node in inventory.postgres]
     for array, node in nodes:
@@ -95,7 +96,8 @@ def _table(header: str, name: str, values: Mapping[str, Any]) -> Iterable[str]:
     plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
     inner = {key: value for key, value in values.items() if isinstance(value, dict)}
     blocks = [f"{header}\n{_pairs(plain)}"] if plain or header.startswith("[[") else []
-    blocks += [f"[{name}.{key}]\n{_pairs(value)}" for key, value in inner.items()]
+    for key, value in inner.items():
+        blocks += _table(f"[{name}.{key}]", f"{name}.{key}", value)
     return blocks
 
 

@@ -14,19 +14,12 @@ from typing import Any
 
 from console.errors import UsageError
 from console.operations.duration import parse_duration
-from console.operations.rollout import Rollout, parse_serial, parse_share
+from console.operations.rollout import Rollout
+from console.operations.rollout_options import ROLLOUT_OPTIONS, rollout_of
 from console.operations.verbs import Option, Verb
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"]|"")*"?)+')
 _KEYED = re.compile(r"(?:--)?(?P<key>[a-z][a-z-]*)=(?P<value>.*)", re.DOTALL)
-_ROLLOUT = (
-    Option("serial", "--serial", "SIZES", "Sizes of the waves, e.g. 1,25%,100%."),
-    Option("max_unavailable", "--max-unavailable", "N", "Never more than N at once."),
-    Option("max_failed", "--max-failed", "N|P%", "End the run when more have failed."),
-    Option("soak_s", "--soak", "TIME", "How long a wave must stay healthy.", "duration"),
-    Option("gate_timeout_s", "--gate-timeout", "TIME", "How long it may take to be healthy.", "duration"),
-    Option("max_wait_s", "--max-wait", "TIME", "Healthy: no client waits longer.", "duration"),
-)
 _REASON = Option("reason", "--reason", "TEXT", "Why; kept in the audit log.")
 
 
@@ -66,7 +59,7 @@ def parts_of(text: str) -> list[Part]:
 def flags_of(verb: Verb) -> dict[str, Option]:
     """Return what can be written as `key=value` or as a switch, by key."""
     timeout = Option("timeout_s", "--timeout", "TIME", verb.timeout_help, "duration", f"{verb.timeout_s:g}")
-    flags = [option for option in verb.options if option.flag] + [timeout, _REASON, *_ROLLOUT]
+    flags = [option for option in verb.options if option.flag] + [timeout, _REASON, *ROLLOUT_OPTIONS.values()]
     return {_key(option): option for option in flags}
 
 
@@ -121,7 +114,7 @@ def parse(verb: Verb, text: str, *, serial: str) -> Wish:
         if option.flag and option.default is None and option.kind != "switch" and option.field not in given:
             raise UsageError(f"{verb.name} wants {_key(option)}={_expected(option)}")
     reason = given.pop("reason", None)
-    rollout = _rollout({option.field: given.pop(option.field, None) for option in _ROLLOUT}, serial)
+    rollout = rollout_of({field: given.pop(field, "") for field in ROLLOUT_OPTIONS}, serial)
     return Wish(verb.name, selector, _defaults(verb) | given, rollout, reason or None)
 
 
@@ -188,25 +181,6 @@ def _value(option: Option, text: str) -> Any:
     if option.choices and text not in option.choices:
         raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
     return (text,) if option.kind == "texts" else text
-
-
-def _rollout(given: Mapping[str, Any], serial: str) -> Rollout | None:
-    known = {field: value for field, value in given.items() if value is not None}
-    if not known:
-        return None
-    readers: dict[str, Callable[[str], Any]] = {
-        "serial": parse_serial,
-        "max_unavailable": _positive,
-        "max_failed": lambda text: parse_share(text, where="max-failed"),
-    }
-    fields = {field: readers[field](value) if field in readers else value for field, value in known.items()}
-    return Rollout(**({"serial": parse_serial(serial)} | fields))
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1_000_000:
-        raise UsageError(f"{text!r} is no number of targets", where="max-unavailable", hint="write 1 or more")
-    return int(text)
 
 
 def _key(option: Option) -> str:

@@ -17,6 +17,7 @@ from console.cli.operation_options import VerbCommand, Wish, command_of
 from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout, Share, parse_serial
+from console.operations.rollout_options import rollout_of
 from console.operations.verbs import VERBS, Option, Verb
 
 VERB = Verb(
@@ -60,7 +61,7 @@ def wish_of(*words: str, verb: Verb = VERB) -> Wish:
 
 def refused(*words: str) -> str:
     with pytest.raises(UsageError) as caught:
-        wish_of(*words).rollout_of("100%")
+        rollout_of(wish_of(*words).rollout, "100%")
     return str(caught.value)
 
 
@@ -127,13 +128,15 @@ def test_a_variable_that_is_not_set_makes_no_real_run_and_lifts_no_limit(flag: s
 
 
 def test_waves_and_limits_are_the_verbs_own_unless_something_is_said() -> None:
-    assert wish_of("edge", "45").rollout_of("1,100%") is None
+    assert rollout_of(wish_of("edge", "45").rollout, "1,100%") is None
     given = wish_of("edge", "45", "--max-failed", "10%", "--soak", "5s", "--max-unavailable", "2")
-    assert given.rollout_of("1,100%") == Rollout(
+    assert rollout_of(given.rollout, "1,100%") == Rollout(
         parse_serial("1,100%"), max_unavailable=2, max_failed=Share(10, is_percent=True), soak_s=5.0
     )
     all_of_it = wish_of("edge", "45", "--serial", "3", "--gate-timeout", "1m", "--max-wait", "500ms")
-    assert all_of_it.rollout_of("1,100%") == Rollout(parse_serial("3"), gate_timeout_s=60.0, max_wait_s=0.5)
+    assert rollout_of(all_of_it.rollout, "1,100%") == Rollout(
+        parse_serial("3"), gate_timeout_s=60.0, max_wait_s=0.5
+    )
 
 
 def test_to_save_a_plan_is_to_plan_only() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from console.config.policy_schema import Policies, Rules
 from console.config.schema import Bouncer, Defaults, Host, Inventory, PostgresNode, Process
 from console.config.write import inventory_toml, write_inventory
 from console.errors import UsageError
@@ -43,20 +44,30 @@ _SERVERS = st.builds(
     _PLACES,
     st.lists(_TEXTS, min_size=1, max_size=3),
 )
+_VERBS = st.lists(st.sampled_from(["pause", "kill", "set"]), max_size=2, unique=True).map(tuple)
+_RULES = {
+    "forbid": st.none() | _VERBS,
+    "max_targets": st.none() | st.integers(1, 9),
+    "require_reason": st.none() | _VERBS,
+    "tiers": st.dictionaries(st.sampled_from(["pause", "kill"]), st.just("cut"), max_size=2),
+}
+_POLICIES = st.builds(Policies, **_RULES, production=st.builds(Rules, **_RULES))
 _INVENTORIES = st.builds(
-    lambda bouncers, servers, hosts, labels, timeout_s: Inventory(
+    lambda bouncers, servers, hosts, labels, timeout_s, policy: Inventory(
         fleet="f",
         environment="staging",
         defaults=Defaults(labels=labels, connect_timeout_s=timeout_s),
         hosts=hosts,
         bouncers=tuple(bouncers),
         postgres=tuple(servers),
+        policy=policy,
     ),
     st.lists(_BOUNCERS, max_size=3),
     st.lists(_SERVERS, max_size=2),
     st.dictionaries(_NAMES, st.builds(Host, user=st.none() | _TEXTS), max_size=2),
     _LABELS,
     st.floats(0.1, 60),
+    _POLICIES,
 )
 
 

@@ -181,7 +181,9 @@ async def test_an_admin_user_that_is_no_admin_is_told_before_anybody_approves(
     bench = Bench(pooler, tmp_path / "journal.jsonl")
     async with bench.service:
         plan = await bench.service.plan("reconnect", "edge")
-        assert f"is not one of the pooler's admin_users ({admins or 'none'})" in (plan.targets[0].blocked or "")
+        assert f"is not one of the pooler's admin_users ({admins or 'none'})" in (
+            plan.targets[0].blocked or ""
+        )
         assert isinstance(bench.service.judge(plan), Deny)
 
 

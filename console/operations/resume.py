@@ -138,7 +138,7 @@ def _still_paused(refused: AdminError | None, lost: NodeError | None) -> str:
 
 
 def _next(step: Step, refused: AdminError | None) -> tuple[str, ...]:
-    if refused is not None and SHUTTING_DOWN in refused.message:
+    if refused is not None and "shutting down" in refused.message:
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
     return (step.target.command("resume"),)
 

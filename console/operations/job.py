@@ -194,7 +194,8 @@ class Job:
         entry = self.planner.entry(item.target.bouncer)
         if not self.plan.rescues or not isinstance(entry, Bouncer):
             return ()
-        return without_this_journal(self.plan.op, item.target, item.statements, entry)
+        in_shell = self.plan.spec.on(item.ask.seen).in_shell
+        return without_this_journal(self.plan.op, item.target, item.statements, entry, in_shell=in_shell)
 
     def _intent(self, item: TargetPlan) -> dict[str, Any]:
         return {

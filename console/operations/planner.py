@@ -26,6 +26,7 @@ from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
+from console.operations.suspended import Suspended, look_if_suspended
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
 from console.poolers.base import Capability
@@ -207,13 +208,18 @@ class Planner:
         parameters: Parameters,
         *,
         radius: bool,
-    ) -> tuple[list[Ask[Observation]], list[Radius | None]]:
+    ) -> tuple[list[Ask[Any]], list[Radius | None]]:
         """Read a pooler once for all its targets, over one session."""
         dialect = dialect_for(bouncer.kind)
         timeout_s = self.query_timeout_s(bouncer.name)
-        seen = await self.observe(bouncer)
+        try:
+            seen = await self.observe(bouncer)
+        except NodeError as error:
+            if spec.suspended is None:
+                raise
+            return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
         targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen)
-        asks: list[Ask[Observation]] = []
+        asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
         if not targets:
             return asks, radii
@@ -235,6 +241,29 @@ class Planner:
         finally:
             await close_quietly(reader)
         return asks, radii
+
+    async def _from_outside(
+        self, bouncer: Bouncer, wanted: Selected | Sequence[Target], parameters: Parameters, error: NodeError
+    ) -> Ask[Suspended]:
+        """Look at a pooler that lets nobody in.
+
+        Raises:
+            NodeError: it is not suspended, or one of its databases is meant.
+        """
+        # A command may have to wait for the SSH connection first.
+        connect_s = bouncer.connect_timeout_s or self._inventory.defaults.connect_timeout_s
+        timeout_s = self.query_timeout_s(bouncer.name) + connect_s
+        seen = await look_if_suspended(bouncer, self._reach.transport, error, timeout_s=timeout_s)
+        target = Target(bouncer.name)
+        meant = [wanted] if isinstance(wanted, Selected) else wanted
+        if any(one.database is not None for one in meant):
+            raise NodeError(
+                error.phase,
+                "it is suspended as a whole, so its databases cannot be looked at",
+                where=bouncer.name,
+                hint=target.command("resume"),
+            )
+        return Ask(target, seen, parameters, dialect_for(bouncer.kind))
 
     async def _groups(self, spec: OpSpec[Any], names: Sequence[str], parameters: Parameters) -> GroupCheck:
         if spec.absence is Absence.NONE or spec.on_node:

@@ -127,10 +127,10 @@ async def test_a_setting_that_may_hold_a_secret_never_gets_into_a_plan(desk: Ver
         ("admin_users", "somebody", "pooldeck_admin can no longer log in as admin"),
         ("query_wait_timeout", "0", "waits for ever"),
         ("pool_mode", "session", "a mode of their own keep it"),
+        ("default_pool_size", "40", "is there room in max_connections of Postgres?"),
     ],
 )
 async def test_surprises_are_told_before(desk: VerbDesk, key: str, value: str, told: str) -> None:
-    """Traps T24 and T25."""
     planned = await desk.one("set", key=key, value=value)
     assert any(told in warning for warning in planned.warnings), planned.warnings
 

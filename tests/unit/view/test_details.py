@@ -30,6 +30,12 @@ def test_settings_say_what_differs_from_the_default_and_what_needs_a_restart() -
     assert "/etc/pgbouncer/pgbouncer.ini" in text
 
 
+def test_flaws_of_the_version_are_named() -> None:
+    assert "Flaws of this version, unless its package has the fix" in text_of("legacy-118")
+    assert "CVE-2026-107350" in text_of("legacy-118")
+    assert "CVE-2026-6667" not in text_of("legacy-118"), "it has no KILL_CLIENT"
+
+
 def test_what_was_not_read_is_told_with_its_reason() -> None:
     pooler = snapshot().by_name["edge-1a"]
     assert pooler.sample is not None

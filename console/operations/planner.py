@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,7 +70,7 @@ class Planner:
         left_out = [item for group in found for item in group if isinstance(item, LeftOut)]
         if not items and not unreachable:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
-        groups = await self._groups(spec, [item.target.bouncer for item in items], checked)
+        groups = await self._groups(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
         return Plan(
             spec=spec,
@@ -282,12 +283,12 @@ class Planner:
         holders = await asyncio.gather(*(asyncio.to_thread(locks.holder, name) for name in names))
         return [f"{who} is running on {name}" for name, who in zip(names, holders, strict=True) if who]
 
-    async def _is_healthy(self, name: str) -> bool:
+    async def _glance(self, name: str) -> Observation | None:
+        """Read a pooler that is no target; None: it does not answer."""
         try:
-            seen = await self.observe_by_name(name)
+            return await self.observe_by_name(name)
         except PooldeckError:
-            return False
-        return not seen.state.paused and not seen.state.suspended
+            return None
 
 
 def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:

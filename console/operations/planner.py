@@ -17,7 +17,7 @@ from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
 from console.operations.choice import databases_of
-from console.operations.groups import GroupCheck, check_groups, peers_of
+from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.observe import Observation, observe
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, TargetPlan
@@ -266,13 +266,28 @@ class Planner:
             )
         return Ask(target, seen, parameters, dialect_for(bouncer.kind))
 
-    async def _groups(self, spec: OpSpec[Any], names: Sequence[str], parameters: Parameters) -> GroupCheck:
+    async def _groups(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> GroupCheck:
         if spec.absence is Absence.NONE or spec.on_node:
             return GroupCheck()
-        peers = peers_of(names, self._inventory.bouncers)
-        healthy = dict(zip(peers, await asyncio.gather(*map(self._is_healthy, peers)), strict=True))
+        bouncers = self._inventory.bouncers
+        names = [item.target.bouncer for item in items]
+        peers = peers_of(names, bouncers)
+        seen = dict(zip(peers, await asyncio.gather(*map(self._glance, peers)), strict=True))
+        healthy = {
+            name: one is not None and not (one.state.paused or one.state.suspended)
+            for name, one in seen.items()
+        }
         allow_last = bool(getattr(parameters, "allow_last", False))
-        return check_groups(names, self._inventory.bouncers, healthy, spec.absence, allow_last=allow_last)
+        found = check_groups(names, bouncers, healthy, spec.absence, allow_last=allow_last)
+        versions = {name: one.version for name, one in seen.items() if one is not None}
+        versions |= {
+            item.target.bouncer: item.ask.seen.version
+            for item in items
+            if isinstance(item.ask.seen, Observation)
+        }
+        return replace(found, warnings=(*found.warnings, *mixed_peers(versions, bouncers)))
 
     async def _others(self, spec: OpSpec[Any], items: Sequence[TargetPlan]) -> list[str]:
         """Say which other run works on a target."""

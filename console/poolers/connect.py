@@ -6,18 +6,23 @@ each phase by itself (password, SSH and tunnel, login), so a slow phase is told 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from console.clock import Clock, SystemClock
 from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import CredentialError, NodeError, Phase, UsageError
+from console.model.rows import Setting
 from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
+from console.poolers.door import refuses, tcp_door
 from console.poolers.probe import query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 S = TypeVar("S", AdminReader, AdminWriter)
 _TLS_MODES: Final = frozenset({"allow", "prefer", "require", "verify-ca", "verify-full"})
+KNOCK_LIMIT_S: Final = 1.0
+"""A door that is shut says so at once."""
 _MAY_BE_THE_TUNNEL: Final = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
 
 
@@ -55,6 +60,24 @@ class PoolerConnector:
             NodeError: as `reader`; phase credentials when the inventory names no admin user.
         """
         return await self._open(AdminWriter, name, as_admin=True)
+
+    async def lets_nobody_in(self, name: str, config: Mapping[str, Setting]) -> bool:
+        """Say whether nothing listens any more at the TCP address of a bouncer that we are logged in to.
+
+        False also when that cannot be told. Nothing is logged in, and the pooler logs nothing.
+
+        Args:
+            name: the bouncer's.
+            config: as it told it; names the TCP address of one that is reached by its Unix socket.
+        """
+        bouncer = self._bouncer(name)
+        route = route_of(bouncer)
+        if bouncer.unix is not None:
+            address = tcp_door(config)
+            if address is None:
+                return False
+            route = Route(bouncer.host, address, tls=False)
+        return await refuses(self._transport, route, KNOCK_LIMIT_S)
 
     async def probe(self, name: str) -> str:
         """Log in as a client would, run a query, and say in words what was tried.

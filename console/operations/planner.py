@@ -16,6 +16,7 @@ from console.clock import Clock
 from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
+from console.model.claims import Claim
 from console.operations.choice import databases_of
 from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.observe import Observation, observe
@@ -224,6 +225,7 @@ class Planner:
         radii: list[Radius | None] = []
         if not targets:
             return asks, radii
+        claims = await self._claims(bouncer.name)
         reader = await self._reach.connector.reader(bouncer.name)
         try:
             for target in targets:
@@ -233,7 +235,7 @@ class Planner:
                         Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
                     )
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
-                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s))
+                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
             if radius:
                 backends = self._reach.backends
                 radii += await read_radii(
@@ -265,6 +267,10 @@ class Planner:
                 hint=target.command("resume"),
             )
         return Ask(target, seen, parameters, dialect_for(bouncer.kind))
+
+    async def _claims(self, bouncer: str) -> tuple[Claim, ...]:
+        past = self._reach.past
+        return () if past is None else tuple(one for one in await past.claims() if one.bouncer == bouncer)
 
     async def _groups(
         self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters

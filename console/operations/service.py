@@ -24,7 +24,7 @@ from console.guard.request import Request
 from console.guard.verdict import Verdict
 from console.operations.control import Control, insist
 from console.operations.executor import Executor
-from console.operations.lease.locks import HeldLocks, Holder
+from console.operations.lease.locks import BUSY_HINT, HeldLocks, Holder
 from console.operations.outcome import NOTHING, Event, EventKind, RunReceipt
 from console.operations.plan import Plan
 from console.operations.planner import Planner
@@ -221,7 +221,9 @@ class OperationService:
             shared = names & {item.target.bouncer for item in other.plan.targets}
             if shared:
                 raise RefusedError(
-                    f"{other.plan.title} is still running on {min(shared)}", where="operations.busy"
+                    f"{other.plan.title} is still running on {min(shared)}",
+                    where="operations.busy",
+                    hint=BUSY_HINT,
                 )
         if self._locks is None:
             return None

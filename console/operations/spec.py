@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.guard.verdict import Tier
+from console.model.claims import Claim
 from console.operations.observe import Observation
-from console.operations.target import Target
 from console.operations.suspended import Suspended
+from console.operations.target import Target
 from console.operations.verbs import Verb
 from console.poolers.base import Capability, Dialect
 
@@ -78,6 +79,8 @@ class Ask(Generic[S]):
     """`allow_long_pause` of the policy: clients may be held until they are cut."""
     max_pause_s: float | None = None
     """`max_pause_s` of the policy; None: it sets none."""
+    claims: tuple[Claim, ...] = ()
+    """What runs of this machine hold, or left paused, on its bouncer; () also when that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,11 @@ class Standing:
 
     present: str
     """The state as words, e.g. `running`."""
+    evidence: tuple[str, ...] = ()
+    """How that was found out, where no SHOW says it."""
     already: bool = False
     """As wanted: nothing would be sent."""
     blocked: str | None = None
-    evidence: tuple[str, ...] = ()
-    """How that was found out, where no SHOW says it."""
     """Why the verb cannot be carried out as things are."""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -173,13 +176,13 @@ class OpSpec(Generic[S]):
         """The command."""
         return self.verb.name
 
-    @property
-    def on_node(self) -> bool:
-        """Whether it acts on Postgres nodes, not on poolers."""
     def on(self, seen: object) -> OpSpec[Any]:
         """Return what it is on a target that was seen like this."""
         return self.suspended if self.suspended is not None and isinstance(seen, Suspended) else self
 
+    @property
+    def on_node(self) -> bool:
+        """Whether it acts on Postgres nodes, not on poolers."""
         return Scope.NODE in self.scopes
 
 

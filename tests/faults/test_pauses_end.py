@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -144,7 +145,10 @@ def test_two_consoles_of_one_machine(newest: FaultShell) -> None:
     second = newest("pause", "edge", "--yes", "--for", "1s")
     assert "PAUSE edge" in second.stderr
     assert second.returncode in (0, 3), second.stderr
+    assert "pooldeck leases" in second.stderr + second.stdout
     assert not running(newest.server), "the second one ended what is not its own"
+    planned = newest("pause", "edge", "--plan")
+    assert re.search(r"warning +PAUSE edge of .* holds it until \d\d:\d\d:\d\d UTC", planned.stdout)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=LIMIT_S)
     assert running(newest.server)
@@ -159,7 +163,9 @@ def test_two_consoles_of_two_machines(newest: FaultShell, tmp_path: Path) -> Non
         process = newest.hold()
         second = other("pause", "edge", "--yes", "--for", "1s")
         assert second.returncode == 0, second.stderr
-        assert "it was paused already" in second.stdout
+        assert (
+            "it was paused already: somebody else paused it, under no lease of this machine" in second.stdout
+        )
         assert not running(server), "a pause that it did not make is not its to end"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT_S)

@@ -14,7 +14,7 @@ from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import CredentialError, NodeError, Phase, UsageError
 from console.model.rows import Setting
-from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
+from console.poolers.admin import ADMIN_DATABASE, APPLICATION_NAME, AdminReader, AdminWriter, Login
 from console.poolers.door import refuses, tcp_door
 from console.poolers.probe import query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
@@ -36,12 +36,14 @@ class PoolerConnector:
         credentials: Passwords,
         *,
         clock: Clock | None = None,
+        application_name: str = APPLICATION_NAME,
     ) -> None:
         self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
         self._default_timeout_s = inventory.defaults.connect_timeout_s
         self._transport = transport
         self._credentials = credentials
         self._clock = clock or SystemClock()
+        self._application_name = application_name
 
     async def reader(self, name: str, *, as_admin: bool = False) -> AdminReader:
         """Return a session that can only SHOW, logged in as the monitor user.
@@ -131,7 +133,8 @@ class PoolerConnector:
         )
         endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=timeout_s)
         tls = _tls_parameters(bouncer, endpoint)
-        return Login(bouncer.name, endpoint, user, password, tls, database), timeout_s
+        login = Login(bouncer.name, endpoint, user, password, tls, database, self._application_name)
+        return login, timeout_s
 
     def _reason(self, bouncer: Bouncer, endpoint: Endpoint, failure: NodeError) -> NodeError:
         """Through a tunnel a driver sees no more than a closed socket; the tunnel knows why."""

@@ -149,6 +149,8 @@ def test_two_consoles_of_one_machine(newest: FaultShell) -> None:
     assert not running(newest.server), "the second one ended what is not its own"
     planned = newest("pause", "edge", "--plan")
     assert re.search(r"warning +PAUSE edge of .* holds it until \d\d:\d\d:\d\d UTC", planned.stdout)
+    planned = newest("reconnect", "edge", "--plan")
+    assert re.search(r"stands by at this admin console: \S+ pooldeck_guardian since", planned.stdout)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=LIMIT_S)
     assert running(newest.server)

@@ -84,6 +84,12 @@ class PoolerTask(NodeTask[PoolerSession]):
         """No session stays open on a pooler that is left alone."""
         return self._rest is None
 
+    @property
+    def most_wait_s(self) -> float:
+        """A login that is refused costs a pooler nothing; one that it accepts is two lines in its log."""
+        quiet = self._rest is not None and not self._rest.lets_consoles_in
+        return self.budget.knock_s if quiet else super().most_wait_s
+
     def rest(self, reason: str) -> None:
         """Close our session, and keep none until another process answers; see `console.fleet.rest`."""
         if self._rest is not None:

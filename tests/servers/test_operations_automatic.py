@@ -1,4 +1,4 @@
-"""Databases that the line `*` makes as they are asked for: no typo makes one, and none stays paused unseen."""
+"""Databases that the line `*` makes as they are asked for: no typo makes one, none stays paused unseen."""
 
 from __future__ import annotations
 

@@ -58,6 +58,7 @@ def test_a_console_killed_while_its_pause_is_pending(shell: FaultShell, target: 
 
 
 @pytest.mark.parametrize("target", ["edge", "edge/app"])
+@pytest.mark.trap("T3")
 def test_a_console_killed_while_it_holds(shell: FaultShell, target: str) -> None:
     database = target.partition("/")[2] or None
     kill(shell.hold(target, "--for", "40s"))
@@ -77,6 +78,7 @@ def test_a_guardian_killed_while_its_console_holds(newest: FaultShell) -> None:
     assert [one["after"] for one in newest.outcomes()] == ["running"]
 
 
+@pytest.mark.trap("T3")
 def test_console_and_guardian_killed_is_listed_told_and_mended(shell: FaultShell) -> None:
     process = shell.hold()
     guardian = shell.guardian()

@@ -44,6 +44,7 @@ def shut_down(server: PgBouncerServer) -> None:
 
 
 @pytest.mark.parametrize(("version", "way"), WAYS)
+@pytest.mark.trap("T13")
 async def test_whoever_shuts_it_down_it_exits_and_is_watched_again_when_it_is_started(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, version: str, way: str
 ) -> None:

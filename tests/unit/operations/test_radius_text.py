@@ -101,6 +101,7 @@ def pause_warnings(found: Radius, budget_s: float = 5.0, timeout_s: float | None
     return waiting_warnings(found, budget_s=budget_s, query_wait_timeout_s=timeout_s)
 
 
+@pytest.mark.trap("T10")
 async def test_transactions_older_than_the_pause_may_take_are_told_with_the_oldest() -> None:
     found = await radius_of(
         busy(), backends=Nodes(backend(71, 4001, xact_age_s=4.9), blocked(xact_age_s=60.0))

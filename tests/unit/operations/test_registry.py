@@ -141,6 +141,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, value
 
 
+@pytest.mark.trap("T1", "T2", "T15")
 def test_no_text_of_the_package_is_a_statement_that_spoils_a_pooler() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text[:60]!r}"

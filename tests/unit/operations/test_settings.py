@@ -32,6 +32,7 @@ def told(key: str, value: str, **config: str) -> str:
         ("max_user_connections", "100", "0", f"may hold any number of server connections then, {ROOM}"),
     ],
 )
+@pytest.mark.trap("T20")
 def test_more_server_connections_ask_for_room_in_postgres(key: str, now: str, value: str, words: str) -> None:
     assert words.replace(f", {ROOM}", f", and so may those of each peer: {ROOM}") in told(
         key, value, **{key: now}
@@ -61,5 +62,6 @@ def test_fewer_ask_for_none(key: str, now: str, value: str) -> None:
         ("max_client_conn", "100", "5000", "the limit of open files was set at its start"),
     ],
 )
+@pytest.mark.trap("T25")
 def test_what_a_live_change_does_not_reach_is_told(key: str, now: str, value: str, words: str) -> None:
     assert words in told(key, value, **{key: now})

@@ -35,8 +35,8 @@ def shown_diff(path: str, old: bytes, new: bytes, may_be_secret: Callable[[str],
         may_be_secret: says by its name whether a setting's value may be shown.
     """
     lines = unified_diff(_lines(old), _lines(new), n=_CONTEXT_LINES, lineterm="")
-    changed = tuple(masked(line, may_be_secret) for line in lines if not line.startswith(("--- ", "+++ ")))
-    return (f"{path}:", *changed) if changed else ()
+    changed = tuple(masked(line, may_be_secret) for line in lines)
+    return (f"{path}:", *changed[2:]) if changed else ()
 
 
 def masked(line: str, may_be_secret: Callable[[str], bool]) -> str:

@@ -327,12 +327,12 @@ def test_pgbouncer_reads_the_options_back(folder: Path, name: str) -> None:
     main = folder / "main.ini"
     before = texts_of(QUIET + LINE.format(text))
     main.write_bytes(before.file(ROOT).content or b"")
-    was = dict(PgBouncerSaw(folder).pairs)
+    was: dict[str | None, str | None] = {**dict(PgBouncerSaw(folder).pairs)}
     main.write_bytes(apply_changes(before, [Change(key, value)]).file(ROOT).content or b"")
     saw = PgBouncerSaw(folder)
     assert saw.syntax_error is None
     assert not saw.refused_value
-    wanted: dict[str | None, str | None] = {**was, key.pair: value}
+    wanted = {**was, key.pair: value}
     assert dict(saw.pairs) == {option: text for option, text in wanted.items() if text is not None}
 
 

@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from console.config.pgbouncer_texts import HostFile, Trouble
@@ -81,6 +82,21 @@ def files_of(bouncer: Bouncer, transport: Transport | None) -> HostFiles | str:
     if process is not None and process.kind in _IN_CONTAINERS:
         return "it runs in a container, whose files are not read from outside"
     sudo = process is not None and process.sudo
+    reached = runner_of(bouncer, transport)
+    return reached if isinstance(reached, str) else CommandFiles(reached.run, where=reached.where, sudo=sudo)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host where commands can be run."""
+
+    run: Runner
+    where: str
+    """For people: `host edge-1` or `this machine`."""
+
+
+def runner_of(bouncer: Bouncer, transport: Transport | None) -> Reached | str:
+    """Return what runs commands on the host of `bouncer`; a clause instead, when there is no way to it."""
     if bouncer.host is not None:
         host = bouncer.host
         if transport is None:
@@ -90,10 +106,10 @@ def files_of(bouncer: Bouncer, transport: Transport | None) -> HostFiles | str:
         async def over_ssh(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
             return await reachable.run(host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes)
 
-        return CommandFiles(over_ssh, where=f"host {host}", sudo=sudo)
+        return Reached(over_ssh, f"host {host}")
     if not _is_here(bouncer):
         return "the inventory names no host for it, so its files cannot be reached over SSH"
-    return CommandFiles(run_here, where="this machine", sudo=sudo)
+    return Reached(run_here, "this machine")
 
 
 def _is_here(bouncer: Bouncer) -> bool:

@@ -1,0 +1,227 @@
+"""Finds a pooler's process on its host, and how it is supervised. It only looks.
+
+The pid comes from the unit or container where there is one, else from the pid file; a pid file is believed
+only when the process of that number has the pooler's configuration file on its command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from console.config.schema import Bouncer
+from console.errors import NodeError
+from console.model.rows import Setting
+from console.model.version import Version
+from console.operations.config_files import Reached, runner_of
+from console.operations.process.proc import READ_PROCESS, ProcessFacts, parse_executable, parse_process
+from console.operations.process.supervision import (
+    Kind,
+    Supervision,
+    detected,
+    of_inventory,
+    unit_facts,
+    unit_program,
+)
+from console.transport.base import CommandResult, Transport
+
+OUTPUT_LIMIT_BYTES = 65_536
+LOG_LINES = 12
+_NO_PID = frozenset({"", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLook:
+    """A pooler's process as found."""
+
+    host: Reached | None
+    """None: there is no way to its host; `why` says so."""
+    supervision: Supervision | None
+    """None: nobody says, and it could not be detected."""
+    process: ProcessFacts | None
+    """None: it was not found; `why` says why."""
+    why: str | None = None
+    unit: Mapping[str, str] = field(default_factory=dict)
+    """What systemd says of it."""
+    supervisor_says: str | None = None
+    """What Docker says of it, as one line."""
+    program: str | None = None
+    """The executable that the next start takes; None: not known."""
+    program_version: Version | None = None
+    """What that executable calls itself; None: not known."""
+    user: int | None = None
+    """The uid that commands run with on the host, sudo left out."""
+    logfile: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The host, for people."""
+        return self.host.where if self.host is not None else "its host"
+
+    @property
+    def may_act(self) -> str | None:
+        """Return why commands here may not end or start it; None when nothing speaks against it."""
+        found, supervision = self.process, self.supervision
+        if found is None or supervision is None or supervision.kind is not Kind.COMMAND:
+            return None
+        if supervision.sudo or self.user in (None, 0, found.uid):
+            return None
+        return (
+            f"process {found.pid} belongs to uid {found.uid}, and commands on {self.where} run as uid "
+            f"{self.user}: log in as its owner, or set sudo = true in [bouncers.process]"
+        )
+
+
+class Finder:
+    """Looks at one bouncer's process."""
+
+    def __init__(self, bouncer: Bouncer, transport: Transport | None, *, timeout_s: float) -> None:
+        self._bouncer = bouncer
+        self._reached = runner_of(bouncer, transport)
+        self._sudo = bouncer.process is not None and bouncer.process.sudo
+        self._timeout_s = timeout_s
+
+    async def look(self, config: Mapping[str, Setting] | None) -> ProcessLook:
+        """Find the process. Nothing raises for what the host is like: `why` tells.
+
+        Args:
+            config: SHOW CONFIG of the pooler; None: it does not answer, and only the inventory helps.
+        """
+        process = self._bouncer.process
+        supervision = of_inventory(process) if process is not None else None
+        logfile = _value(config, "logfile")
+        if isinstance(self._reached, str):
+            return ProcessLook(None, supervision, None, self._reached, logfile=logfile)
+        empty = ProcessLook(self._reached, supervision, None, logfile=logfile)
+        try:
+            return await self._look(empty, config)
+        except NodeError as error:
+            return replace(empty, why=f"{self._reached.where}: {error.message}")
+
+    async def _look(self, found: ProcessLook, config: Mapping[str, Setting] | None) -> ProcessLook:
+        told = await self._supervisor(found)
+        if told.supervision is not None and told.supervision.kind is Kind.SWARM:
+            return replace(told, why="a Swarm service has a process for each of its tasks")
+        pid, why = await self._pid(told, config)
+        if pid is None:
+            return await self._with_program(replace(told, why=why))
+        facts = await self.read(pid)
+        if facts is None or facts.ended:
+            return await self._with_program(replace(told, why=f"process {pid} is gone: it is not running"))
+        conffile = _value(config, "conffile") or self._bouncer.config_file
+        by_file = told.supervision is None or told.supervision.kind is Kind.COMMAND
+        if by_file and conffile and conffile not in facts.words:
+            return await self._with_program(
+                replace(told, why=f"process {pid} of its pid file is another one ({facts.words[0]})")
+            )
+        if told.supervision is None:
+            told = await self._supervisor(replace(told, supervision=detected(facts)))
+        return await self._with_program(replace(told, process=await self._owners(facts)))
+
+    async def read(self, pid: int) -> ProcessFacts | None:
+        """Read one process; None when there is none.
+
+        Raises:
+            NodeError: the host did not answer.
+        """
+        done = await self._run("sh", "-c", READ_PROCESS, "sh", str(pid))
+        return parse_process(done.stdout.decode("utf-8", "surrogateescape"))
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _supervisor(self, found: ProcessLook) -> ProcessLook:
+        supervision = found.supervision
+        if supervision is None or not supervision.state():
+            return found
+        done = await self._run(*supervision.state())
+        text = done.stdout.decode("utf-8", "replace")
+        if done.exit_status != 0:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            return replace(found, supervisor_says=said[-1] if said else f"it ended with {done.exit_status}")
+        if supervision.kind is Kind.SYSTEMD:
+            return replace(found, unit=unit_facts(text))
+        return replace(found, supervisor_says=" · ".join(text.split("\n")).strip(" ·"))
+
+    async def _pid(
+        self, found: ProcessLook, config: Mapping[str, Setting] | None
+    ) -> tuple[int | None, str | None]:
+        kind = found.supervision.kind if found.supervision is not None else None
+        if kind is Kind.SYSTEMD:
+            word = found.unit.get("MainPID", "")
+            state = found.unit.get("ActiveState") or found.supervisor_says or "not known to systemd"
+            return (int(word), None) if word not in _NO_PID else (None, f"its unit has no process: {state}")
+        if kind is Kind.DOCKER:
+            words = (found.supervisor_says or "").split()
+            if len(words) > 1 and words[1].isdigit() and words[1] != "0":
+                return int(words[1]), None
+            return None, f"its container has no process: {found.supervisor_says or 'not known to Docker'}"
+        own = found.supervision.pid_file if found.supervision is not None else None
+        path = own or _value(config, "pidfile")
+        if not path:
+            return None, "neither the inventory nor the pooler names a pid file"
+        done = await self._run(*self._prefix, "cat", "--", path)
+        content = done.stdout.strip()
+        if done.exit_status == 0 and content.isdigit():
+            return int(content), None
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition(": ")[2]
+        return None, f"its pid file {path} has no pid: {said or 'it is empty'}"
+
+    async def _owners(self, facts: ProcessFacts) -> ProcessFacts:
+        """Add what only the owner and root may see, where we may."""
+        place = f"/proc/{facts.pid}"
+        exe, folder, files = await asyncio.gather(
+            self._run(*self._prefix, "readlink", "--", f"{place}/exe"),
+            self._run(*self._prefix, "readlink", "--", f"{place}/cwd"),
+            self._run(*self._prefix, "ls", "--", f"{place}/fd"),
+        )
+        executable, replaced = parse_executable(exe.stdout.decode("utf-8", "surrogateescape"))
+        return replace(
+            facts,
+            executable=executable,
+            executable_replaced=replaced,
+            folder=folder.stdout.decode("utf-8", "surrogateescape").removesuffix("\n") or None,
+            open_files=len(files.stdout.split()) if files.exit_status == 0 else None,
+        )
+
+    async def _with_program(self, found: ProcessLook) -> ProcessLook:
+        """Add the executable of the next start, and what it calls itself."""
+        user = await self._run("id", "-u")
+        uid = int(user.stdout) if user.stdout.strip().isdigit() else None
+        supervision = found.supervision
+        program = supervision.program if supervision is not None else None
+        if supervision is not None and supervision.kind is Kind.SYSTEMD:
+            program = unit_program(dict(found.unit))
+        if program is None:
+            return replace(found, user=uid)
+        done = await self._run(program, "--version")
+        version = Version.parse(done.stdout.decode("utf-8", "replace")) if done.exit_status == 0 else None
+        return replace(found, user=uid, program=program, program_version=version)
+
+    @property
+    def _prefix(self) -> tuple[str, ...]:
+        return ("sudo", "-n") if self._sudo else ()
+
+    async def _run(self, *words: str) -> CommandResult:
+        assert not isinstance(self._reached, str), "checked before"
+        return await self._reached.run(("env", "LC_ALL=C", *words), self._timeout_s, OUTPUT_LIMIT_BYTES)
+
+
+async def last_log_lines(look: ProcessLook, *, timeout_s: float, lines: int = LOG_LINES) -> tuple[str, ...]:
+    """Return the last lines of the pooler's log; () when it cannot be read. Never raises for its host."""
+    supervision = look.supervision
+    if look.host is None or supervision is None:
+        return ()
+    words = supervision.log(look.logfile, lines)
+    if not words:
+        return ()
+    try:
+        done = await look.host.run(("env", "LC_ALL=C", *words), timeout_s, OUTPUT_LIMIT_BYTES)
+    except NodeError:
+        return ()
+    return tuple(done.stdout.decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def _value(config: Mapping[str, Setting] | None, key: str) -> str | None:
+    setting = config.get(key) if config is not None else None
+    return setting.value or None if setting is not None else None

@@ -26,6 +26,7 @@ from console.operations.reload_plan import (
     reload_standing,
     reload_statements,
 )
+from console.operations.restart.operation import RESTART
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
@@ -302,6 +303,6 @@ _NODE_VERBS: tuple[OpSpec[backends.Seen], ...] = (_CANCEL, _TERMINATE)
 REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
-    | {_MEND.name: _MEND}
+    | {_MEND.name: _MEND, RESTART.name: RESTART}
 )
 """By command name, in the order of `verbs.VERBS`."""

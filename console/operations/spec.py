@@ -91,6 +91,8 @@ class Look:
     dialect: Dialect
     reach: Reach
     timeout_s: float
+    peers: tuple[Bouncer, ...] = ()
+    """The other members of its peer group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,14 @@ from console.config.schema import Bouncer, Inventory, Process
 from console.lab.bouncer import PgBouncerServer
 from console.lab.secrets import ADMIN, APP_USERS, MONITOR
 from console.lab.sshd import SshServer
+from console.operations.lease.base import Leases
 from console.operations.process.report import ProcessReport, read_report
+from console.operations.reach import Reach
+from console.operations.service import OperationService
+from console.operations.sessions import Connector
 from console.poolers.connect import PoolerConnector
 from console.transport.base import Transport
+from tests.harness.leases import FakeLeases
 from tests.servers.operations_kit import Desk, LabPasswords
 from tests.servers.ssh_kit import LIMIT_S, SshKit
 
@@ -63,6 +68,18 @@ class ProcessDesk(Desk):
         self.read_only = False
         self.journal = Journal(journal, self.clock, Actor.current({}))
         self.use(PoolerConnector(self.inventory, transport, LabPasswords(self.server.secrets)))
+
+    def use(self, connector: Connector) -> None:
+        """Make the service on `connector`, with a way to the host."""
+        self.connector = connector
+        self.leases: Leases = FakeLeases()
+        self.service = OperationService(
+            self.inventory,
+            Reach(connector, transport=self.transport, leases=self.leases),
+            self.journal,
+            self.clock,
+            read_only=self.read_only,
+        )
 
     async def report(self, name: str = "edge") -> ProcessReport:
         """Read a bouncer's process."""
@@ -129,5 +146,5 @@ esac
     def calls(self) -> list[str]:
         """What was called, in order; questions left out."""
         text = self._calls.read_text() if self._calls.exists() else ""
-        asked = (" show ", " inspect ")
+        asked = (" show ", " inspect ", " service ps ")
         return [line for line in text.splitlines() if not any(word in f"{line} " for word in asked)]

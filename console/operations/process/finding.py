@@ -16,6 +16,7 @@ from console.model.rows import Setting
 from console.model.version import Version
 from console.operations.config_files import Reached, runner_of
 from console.operations.process.proc import READ_PROCESS, ProcessFacts, parse_executable, parse_process
+from console.operations.process.relay import Earlier, earlier_relays
 from console.operations.process.supervision import (
     Kind,
     Supervision,
@@ -53,6 +54,8 @@ class ProcessLook:
     user: int | None = None
     """The uid that commands run with on the host, sudo left out."""
     logfile: str | None = None
+    earlier: tuple[Earlier, ...] = ()
+    """Restarts of it that its host knows of."""
 
     @property
     def where(self) -> str:
@@ -100,7 +103,8 @@ class Finder:
             return replace(empty, why=f"{self._reached.where}: {error.message}")
 
     async def _look(self, found: ProcessLook, config: Mapping[str, Setting] | None) -> ProcessLook:
-        told = await self._supervisor(found)
+        earlier = await earlier_relays(self._host, self._bouncer.name, timeout_s=self._timeout_s)
+        told = replace(await self._supervisor(found), earlier=earlier)
         if told.supervision is not None and told.supervision.kind is Kind.SWARM:
             return replace(told, why="a Swarm service has a process for each of its tasks")
         pid, why = await self._pid(told, config)
@@ -202,9 +206,13 @@ class Finder:
     def _prefix(self) -> tuple[str, ...]:
         return ("sudo", "-n") if self._sudo else ()
 
-    async def _run(self, *words: str) -> CommandResult:
+    @property
+    def _host(self) -> Reached:
         assert not isinstance(self._reached, str), "checked before"
-        return await self._reached.run(("env", "LC_ALL=C", *words), self._timeout_s, OUTPUT_LIMIT_BYTES)
+        return self._reached
+
+    async def _run(self, *words: str) -> CommandResult:
+        return await self._host.run(("env", "LC_ALL=C", *words), self._timeout_s, OUTPUT_LIMIT_BYTES)
 
 
 async def last_log_lines(look: ProcessLook, *, timeout_s: float, lines: int = LOG_LINES) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ class ProcessReport:
         else:
             yield from self._process_lines(process)
         yield "version", self._versions()
+        for one in look.earlier:
+            yield "restart", one.words
         if self.silent is not None:
             yield "console", self.silent
         if supervision is not None and supervision.start():
@@ -135,6 +137,10 @@ class ProcessReport:
             "program": look.program,
             "program_version": _text(look.program_version),
             "console": self.silent,
+            "restarts": [
+                {"folder": one.folder, "under_way": one.under_way, "progress": one.progress.value}
+                for one in look.earlier
+            ],
             "may_act": look.may_act is None,
         }
 

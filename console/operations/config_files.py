@@ -7,16 +7,13 @@ Everything goes through plain POSIX commands with each word quoted, so that any 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import posixpath
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from console.config.pgbouncer_texts import HostFile, Trouble
 from console.config.schema import Bouncer
-from console.errors import NodeError, Phase
+from console.errors import NodeError
+from console.hosts.commands import IN_CONTAINERS, SHORT_OUTPUT_BYTES, Runner, commands_of, last_line
 from console.transport.base import CommandResult, Transport
 
 LIMIT_BYTES = 4 * 1024 * 1024
@@ -25,11 +22,6 @@ NEW = ".pooldeck-new"
 """Behind the name of a file while it is written; renamed when it is complete."""
 _MODE_COLUMNS = 10
 """Of `ls -l`: the type and nine permissions; a mark for ACLs may follow."""
-_IN_CONTAINERS = frozenset({"docker", "swarm"})
-_SHORT_OUTPUT_BYTES = 65_536
-
-Runner = Callable[[Sequence[str], float, int], Awaitable[CommandResult]]
-"""Runs words as a command within seconds and keeps so many bytes of its output; raises NodeError."""
 
 
 class HostFiles(Protocol):
@@ -79,47 +71,14 @@ class HostFiles(Protocol):
 def files_of(bouncer: Bouncer, transport: Transport | None) -> HostFiles | str:
     """Return the files of the host of `bouncer`; a clause instead, when there is no way to them."""
     process = bouncer.process
-    if process is not None and process.kind in _IN_CONTAINERS:
+    if process is not None and process.kind in IN_CONTAINERS:
         return "it runs in a container, whose files are not read from outside"
-    sudo = process is not None and process.sudo
-    reached = runner_of(bouncer, transport)
-    return reached if isinstance(reached, str) else CommandFiles(reached.run, where=reached.where, sudo=sudo)
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A host where commands can be run."""
-
-    run: Runner
-    where: str
-    """For people: `host edge-1` or `this machine`."""
-
-
-def runner_of(bouncer: Bouncer, transport: Transport | None) -> Reached | str:
-    """Return what runs commands on the host of `bouncer`; a clause instead, when there is no way to it."""
+    machine = commands_of(bouncer, transport)
+    if machine is not None:
+        return CommandFiles(machine.runner, where=machine.where, sudo=machine.sudo)
     if bouncer.host is not None:
-        host = bouncer.host
-        if transport is None:
-            return f"the host {host} cannot be reached from here"
-        reachable = transport
-
-        async def over_ssh(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
-            return await reachable.run(host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes)
-
-        return Reached(over_ssh, f"host {host}")
-    if not _is_here(bouncer):
-        return "the inventory names no host for it, so its files cannot be reached over SSH"
-    return Reached(run_here, "this machine")
-
-
-def _is_here(bouncer: Bouncer) -> bool:
-    if bouncer.unix is not None:
-        return True
-    address = bouncer.tcp_host or ""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+        return f"the host {bouncer.host} cannot be reached from here"
+    return "the inventory names no host for it, so its files cannot be reached over SSH"
 
 
 class CommandFiles:
@@ -232,7 +191,7 @@ class CommandFiles:
         return None
 
     async def _do(
-        self, *words: str, timeout_s: float, limit_bytes: int = _SHORT_OUTPUT_BYTES
+        self, *words: str, timeout_s: float, limit_bytes: int = SHORT_OUTPUT_BYTES
     ) -> CommandResult | str:
         """Run a command; a clause instead when it could not be run."""
         try:
@@ -245,50 +204,9 @@ class CommandFiles:
             return error.message
 
 
-async def run_here(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
-    """Run a command on this machine; see `Runner`."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise NodeError(Phase.PROTOCOL, f"{argv[0]} cannot be run here: {error.strerror}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, errors = await asyncio.gather(
-                _up_to(process.stdout, limit_bytes), _up_to(process.stderr, _SHORT_OUTPUT_BYTES)
-            )
-            truncated = len(output) > limit_bytes
-            status = None if truncated else await process.wait()
-    except TimeoutError:
-        raise NodeError(Phase.PROTOCOL, f"no answer within {timeout_s:g} s") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    return CommandResult(status, output[:limit_bytes], errors, truncated)
-
-
-async def _up_to(stream: asyncio.StreamReader, limit_bytes: int) -> bytes:
-    """Return what comes, and one byte more than `limit_bytes` when there is more."""
-    parts: list[bytes] = []
-    left = limit_bytes + 1
-    while left > 0 and (part := await stream.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
-
-
 def _trouble(done: CommandResult) -> tuple[Trouble, str]:
     """Tell from a command's message why it did not work."""
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    last = said[-1] if said else ""
+    last = last_line(done.stderr)
     if last.startswith("sudo:"):
         return Trouble.DENIED, f"sudo refuses: {last.removeprefix('sudo:').strip()}"
     if done.exit_status in (126, 127) or not last:

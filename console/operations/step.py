@@ -6,7 +6,7 @@ A step sends and remembers; it decides nothing. Verbs (`pause`, `resume`, `reloa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,13 +95,21 @@ class Step:
         Raises:
             AdminError: the pooler refused. NodeError: no answer.
         """
+        return await self.exchange(statement, lambda: session.execute(statement, timeout_s))
+
+    async def exchange(self, statement: str, ask: Callable[[], Awaitable[str]]) -> str:
+        """Have `ask` carry one statement out and return the reply; it is told and kept, whatever comes back.
+
+        Raises:
+            AdminError, NodeError: what `ask` raised.
+        """
         self.tell(EventKind.SENT, f"→ {statement}")
         begun = self.clock.monotonic_s()
         reply: str | None = None
         place = len(self.exchanges)
         self.exchanges.append(Exchange(statement, None, None))
         try:
-            reply = await session.execute(statement, timeout_s)
+            reply = await ask()
         except AdminError as error:
             reply = f"ERROR: {error.message}"
             raise

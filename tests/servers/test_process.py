@@ -22,7 +22,7 @@ async def test_a_process_is_found_by_its_pid_file_and_told_in_full(
     found = report.look.process
     assert found is not None, report.look.why
     assert server.process is not None
-    assert (found.pid, found.start_ticks) == (server.process.pid, server.process.start_ticks)
+    assert (found.pid, found.process.start_ticks) == (server.process.pid, server.process.start_ticks)
     assert (found.uid, report.look.user) == (server.launcher.account.uid, server.launcher.account.uid)
     assert found.rss_bytes is not None
     assert found.rss_bytes > 1_000_000

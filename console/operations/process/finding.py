@@ -6,16 +6,17 @@ only when the process of that number has the pooler's configuration file on its 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from console.config.schema import Bouncer
 from console.errors import NodeError
+from console.hosts.commands import HostCommands, commands_of
+from console.hosts.facts import ProcessFacts, read_cpu_s, read_facts
+from console.hosts.listeners import listeners_on
+from console.hosts.processes import HostProcesses, Process
 from console.model.rows import Setting
 from console.model.version import Version
-from console.operations.config_files import Reached, runner_of
-from console.operations.process.proc import READ_PROCESS, ProcessFacts, parse_executable, parse_process
 from console.operations.process.relay import Earlier, earlier_relays
 from console.operations.process.supervision import (
     Kind,
@@ -25,9 +26,10 @@ from console.operations.process.supervision import (
     unit_facts,
     unit_program,
 )
+from console.poolers.connect import route_of
 from console.transport.base import CommandResult, Transport
 
-OUTPUT_LIMIT_BYTES = 65_536
+PROGRAM = "pgbouncer"
 LOG_LINES = 12
 _NO_PID = frozenset({"", "0"})
 
@@ -36,7 +38,7 @@ _NO_PID = frozenset({"", "0"})
 class ProcessLook:
     """A pooler's process as found."""
 
-    host: Reached | None
+    host: HostCommands | None
     """None: there is no way to its host; `why` says so."""
     supervision: Supervision | None
     """None: nobody says, and it could not be detected."""
@@ -81,8 +83,7 @@ class Finder:
 
     def __init__(self, bouncer: Bouncer, transport: Transport | None, *, timeout_s: float) -> None:
         self._bouncer = bouncer
-        self._reached = runner_of(bouncer, transport)
-        self._sudo = bouncer.process is not None and bouncer.process.sudo
+        self._commands = commands_of(bouncer, transport)
         self._timeout_s = timeout_s
 
     async def look(self, config: Mapping[str, Setting] | None) -> ProcessLook:
@@ -94,13 +95,19 @@ class Finder:
         process = self._bouncer.process
         supervision = of_inventory(process) if process is not None else None
         logfile = _value(config, "logfile")
-        if isinstance(self._reached, str):
-            return ProcessLook(None, supervision, None, self._reached, logfile=logfile)
-        empty = ProcessLook(self._reached, supervision, None, logfile=logfile)
+        if self._commands is None:
+            host = self._bouncer.host
+            why = (
+                f"the host {host} cannot be reached from here"
+                if host
+                else "the inventory names no host for it"
+            )
+            return ProcessLook(None, supervision, None, why, logfile=logfile)
+        empty = ProcessLook(self._commands, supervision, None, logfile=logfile)
         try:
             return await self._look(empty, config)
         except NodeError as error:
-            return replace(empty, why=f"{self._reached.where}: {error.message}")
+            return replace(empty, why=f"{self._commands.where}: {error.message}")
 
     async def _look(self, found: ProcessLook, config: Mapping[str, Setting] | None) -> ProcessLook:
         earlier = await earlier_relays(self._host, self._bouncer.name, timeout_s=self._timeout_s)
@@ -110,27 +117,38 @@ class Finder:
         pid, why = await self._pid(told, config)
         if pid is None:
             return await self._with_program(replace(told, why=why))
-        facts = await self.read(pid)
+        facts = await read_facts(self._processes, pid)
         if facts is None or facts.ended:
             return await self._with_program(replace(told, why=f"process {pid} is gone: it is not running"))
+        argv = facts.process.argv
         conffile = _value(config, "conffile") or self._bouncer.config_file
         by_file = told.supervision is None or told.supervision.kind is Kind.COMMAND
-        if by_file and conffile and conffile not in facts.words:
+        if by_file and conffile and conffile not in argv:
             return await self._with_program(
-                replace(told, why=f"process {pid} of its pid file is another one ({facts.words[0]})")
+                replace(
+                    told, why=f"process {pid} of its pid file is another one ({argv[0] if argv else 'n/a'})"
+                )
             )
         if told.supervision is None:
             told = await self._supervisor(replace(told, supervision=detected(facts)))
-        return await self._with_program(replace(told, process=await self._owners(facts)))
+        return await self._with_program(replace(told, process=facts))
 
-    async def read(self, pid: int) -> ProcessFacts | None:
-        """Read one process; None when there is none.
+    async def still_there(self, process: Process) -> bool:
+        """Say whether exactly this process runs.
 
         Raises:
             NodeError: the host did not answer.
         """
-        done = await self._run("sh", "-c", READ_PROCESS, "sh", str(pid))
-        return parse_process(done.stdout.decode("utf-8", "surrogateescape"))
+        found = await self._processes.read([process.pid])
+        return any(one.identity == process.identity and one.state not in "ZX" for one in found)
+
+    async def cpu_s(self, process: Process) -> float | None:
+        """Return the CPU time that it has used; None when it is gone.
+
+        Raises:
+            NodeError: the host did not answer.
+        """
+        return await read_cpu_s(self._processes, process)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -163,30 +181,21 @@ class Finder:
         own = found.supervision.pid_file if found.supervision is not None else None
         path = own or _value(config, "pidfile")
         if not path:
-            return None, "neither the inventory nor the pooler names a pid file"
-        done = await self._run(*self._prefix, "cat", "--", path)
+            return await self._listener()
+        done = await self._run(*self._host.as_owner("cat", "--", path))
         content = done.stdout.strip()
         if done.exit_status == 0 and content.isdigit():
             return int(content), None
         said = done.stderr.decode("utf-8", "replace").strip().rpartition(": ")[2]
         return None, f"its pid file {path} has no pid: {said or 'it is empty'}"
 
-    async def _owners(self, facts: ProcessFacts) -> ProcessFacts:
-        """Add what only the owner and root may see, where we may."""
-        place = f"/proc/{facts.pid}"
-        exe, folder, files = await asyncio.gather(
-            self._run(*self._prefix, "readlink", "--", f"{place}/exe"),
-            self._run(*self._prefix, "readlink", "--", f"{place}/cwd"),
-            self._run(*self._prefix, "ls", "--", f"{place}/fd"),
-        )
-        executable, replaced = parse_executable(exe.stdout.decode("utf-8", "surrogateescape"))
-        return replace(
-            facts,
-            executable=executable,
-            executable_replaced=replaced,
-            folder=folder.stdout.decode("utf-8", "surrogateescape").removesuffix("\n") or None,
-            open_files=len(files.stdout.split()) if files.exit_status == 0 else None,
-        )
+    async def _listener(self) -> tuple[int | None, str | None]:
+        """Find it by its address, where nobody names a pid file."""
+        found = (await listeners_on(self._processes, route_of(self._bouncer).address, PROGRAM)).found
+        if len(found) == 1:
+            return found[0].process.pid, None
+        what = "nobody of ours listens" if not found else f"{len(found)} processes listen"
+        return None, f"no pid file is named, and {what} on its address"
 
     async def _with_program(self, found: ProcessLook) -> ProcessLook:
         """Add the executable of the next start, and what it calls itself."""
@@ -203,16 +212,16 @@ class Finder:
         return replace(found, user=uid, program=program, program_version=version)
 
     @property
-    def _prefix(self) -> tuple[str, ...]:
-        return ("sudo", "-n") if self._sudo else ()
+    def _host(self) -> HostCommands:
+        assert self._commands is not None, "checked before"
+        return self._commands
 
     @property
-    def _host(self) -> Reached:
-        assert not isinstance(self._reached, str), "checked before"
-        return self._reached
+    def _processes(self) -> HostProcesses:
+        return HostProcesses(self._host, timeout_s=self._timeout_s)
 
     async def _run(self, *words: str) -> CommandResult:
-        return await self._host.run(("env", "LC_ALL=C", *words), self._timeout_s, OUTPUT_LIMIT_BYTES)
+        return await self._host.ask(words, timeout_s=self._timeout_s)
 
 
 async def last_log_lines(look: ProcessLook, *, timeout_s: float, lines: int = LOG_LINES) -> tuple[str, ...]:
@@ -224,7 +233,7 @@ async def last_log_lines(look: ProcessLook, *, timeout_s: float, lines: int = LO
     if not words:
         return ()
     try:
-        done = await look.host.run(("env", "LC_ALL=C", *words), timeout_s, OUTPUT_LIMIT_BYTES)
+        done = await look.host.ask(words, timeout_s=timeout_s)
     except NodeError:
         return ()
     return tuple(done.stdout.decode("utf-8", "replace").splitlines()[-lines:])

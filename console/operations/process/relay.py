@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from console.errors import NodeError
-from console.operations.config_files import Reached
-from console.operations.process.proc import ProcessFacts
+from console.hosts.commands import HostCommands
+from console.hosts.facts import ProcessFacts
 from console.operations.step import why
 
 PATIENCE_S = 86_400
@@ -88,7 +88,7 @@ def script(folder: str, stop: tuple[str, ...], start: tuple[str, ...], process: 
             "runs() {",
             f"  stat=$(cat /proc/{process.pid}/stat 2>/dev/null) || return 1",
             '  set -- ${stat##*") "}',
-            f'  [ "${{20}}" = {process.start_ticks} ] && [ "$1" != Z ] && [ "$1" != X ]',
+            f'  [ "${{20}}" = {process.process.start_ticks} ] && [ "$1" != Z ] && [ "$1" != X ]',
             "}",
             f"cd -- {shlex.quote(process.folder or '/')} 2>/dev/null || cd /",
             f"runs || {{ say {Progress.MOVED}; exit 0; }}",
@@ -149,13 +149,13 @@ class Earlier:
         return f"an earlier one was left ({self.progress}); what it said: {self.folder}/log"
 
 
-async def earlier_relays(host: Reached, bouncer: str, *, timeout_s: float) -> tuple[Earlier, ...]:
+async def earlier_relays(host: HostCommands, bouncer: str, *, timeout_s: float) -> tuple[Earlier, ...]:
     """Return the relays of a bouncer that its host has, as far as this account may see them.
 
     Raises:
         NodeError: the host did not answer.
     """
-    done = await host.run(("sh", "-c", _FIND, "sh", _PLACE, bouncer), timeout_s, _LIMIT_BYTES)
+    done = await host.runner(("sh", "-c", _FIND, "sh", _PLACE, bouncer), timeout_s, _LIMIT_BYTES)
     found = []
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         folder, _, rest = line.partition(" ")
@@ -171,7 +171,7 @@ def _progress(word: str) -> Progress:
 class Relay:
     """One relay, from here."""
 
-    def __init__(self, host: Reached, bouncer: str, *, timeout_s: float) -> None:
+    def __init__(self, host: HostCommands, bouncer: str, *, timeout_s: float) -> None:
         self.folder = f"{_PLACE}{secrets.token_hex(8)}-{bouncer}"
         self.times: Mapping[str, float] = {}
         """When it came to each `Progress`, in seconds since its host was booted."""
@@ -184,7 +184,7 @@ class Relay:
         """Begin it. Never raises for its host."""
         text = script(self.folder, stop, start, process)
         try:
-            done = await self._host.run(
+            done = await self._host.runner(
                 ("sh", "-c", _LAUNCH, "sh", self.folder, text), self._timeout_s, _LIMIT_BYTES
             )
         except NodeError as error:
@@ -210,7 +210,7 @@ class Relay:
     async def tidy(self) -> None:
         """Remove its folder, once it is over. Never raises: what is left is a folder in /tmp."""
         try:
-            await self._host.run(("rm", "-rf", "--", self.folder), self._timeout_s, _LIMIT_BYTES)
+            await self._host.runner(("rm", "-rf", "--", self.folder), self._timeout_s, _LIMIT_BYTES)
         except NodeError:
             return
 
@@ -218,7 +218,7 @@ class Relay:
         """Return one of its files, "" when it is not there; None when the host does not answer."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                done = await self._host.run(
+                done = await self._host.runner(
                     ("cat", "--", f"{self.folder}/{name}"), self._timeout_s, _LIMIT_BYTES
                 )
         except (NodeError, TimeoutError):

@@ -12,10 +12,10 @@ from typing import Any
 from console.clock import Clock
 from console.config.schema import Bouncer
 from console.errors import AdminError, NodeError
+from console.hosts.facts import ProcessFacts
 from console.model.rows import Setting
 from console.model.version import Version
 from console.operations.process.finding import Finder, ProcessLook
-from console.operations.process.proc import ProcessFacts, cpu_share
 from console.operations.sessions import Connector, close_quietly
 from console.operations.step import why
 from console.poolers.dialects import dialect_for
@@ -92,13 +92,13 @@ class ProcessReport:
             since = datetime.fromtimestamp(process.started_at_s, UTC)
             ran_s = max(0.0, self.now_s - process.started_at_s)
             age = f", since {since:%Y-%m-%d %H:%M:%S} UTC ({numbers.duration_s(ran_s)})"
-        yield "process", f"{process.pid} {_STATES.get(process.state, process.state)}{age}"
+        yield "process", f"{process.pid} {_STATES.get(process.process.state, process.process.state)}{age}"
         used = f"{process.cpu_s:.1f} s used" if process.cpu_s is not None else "n/a"
         share = f"{self.cpu_share:.0%} of a core now, " if self.cpu_share is not None else ""
         yield "cpu", f"{share}{used}"
         yield "memory", "n/a" if process.rss_bytes is None else f"{process.rss_bytes / 1_048_576:.1f} MiB"
         limit = process.open_files_limit
-        most = "n/a" if limit is None else "no limit" if limit == 0 else str(limit)
+        most = "no known limit" if limit is None else str(limit)
         yield "open files", f"{'n/a' if process.open_files is None else process.open_files} of {most}"
         if process.executable is not None:
             gone = ", which was replaced since" if process.executable_replaced else ""
@@ -148,7 +148,7 @@ class ProcessReport:
 def _process_dict(process: ProcessFacts, share: float | None) -> dict[str, Any]:
     return {
         "pid": process.pid,
-        "state": process.state,
+        "state": process.process.state,
         "started_at": process.started_at_s,
         "uid": process.uid,
         "cpu_s": process.cpu_s,
@@ -158,7 +158,7 @@ def _process_dict(process: ProcessFacts, share: float | None) -> dict[str, Any]:
         "open_files_limit": process.open_files_limit,
         "executable": process.executable,
         "executable_replaced": process.executable_replaced,
-        "command": list(process.words),
+        "command": list(process.process.argv),
     }
 
 
@@ -189,16 +189,16 @@ async def read_report(
     finder = Finder(bouncer, transport, timeout_s=timeout_s)
     look = await finder.look(config)
     first, share = look.process, None
-    if first is not None:
+    if first is not None and first.cpu_s is not None:
         begun_s = clock.monotonic_s()
         await asyncio.sleep(interval_s)
         try:
-            again = await finder.read(first.pid)
+            used_s = await finder.cpu_s(first.process)
         except NodeError:
-            again = None
-        if again is not None:
-            share = cpu_share(first, again, seconds=clock.monotonic_s() - begun_s)
-            look = replace(look, process=replace(first, cpu_s=again.cpu_s, rss_bytes=again.rss_bytes))
+            used_s = None
+        if used_s is not None:
+            share = (used_s - first.cpu_s) / (clock.monotonic_s() - begun_s)
+            look = replace(look, process=replace(first, cpu_s=used_s))
     return ProcessReport(bouncer.name, look, clock.wall_s(), version, silent, share)
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from console.config.schema import Process
+from console.hosts.facts import ProcessFacts
 from console.model.version import Version
-from console.operations.process.proc import ProcessFacts
 
 EXITS_ON_SIGQUIT = Version(1, 23)
 """Before, SIGTERM exits at once and SIGQUIT dumps core; since, SIGTERM waits for every client (trap T17)."""
@@ -192,8 +192,8 @@ def detected(facts: ProcessFacts) -> Supervision | None:
     unit = _UNIT.search(facts.cgroup)
     if unit is not None and not _NO_UNIT.search(facts.cgroup):
         return Supervision(Kind.SYSTEMD, unit[1], detected=True)
-    if any(_is_program(word) for word in facts.words) and _is_daemon(facts.words):
-        return Supervision(Kind.COMMAND, "", facts.words, detected=True)
+    if any(_is_program(word) for word in facts.process.argv) and _is_daemon(facts.process.argv):
+        return Supervision(Kind.COMMAND, "", facts.process.argv, detected=True)
     return None
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from console.errors import AdminError, NodeError, Phase
+from console.hosts.facts import ProcessFacts
 from console.model.rows import Setting
 from console.operations.observe import SECRET_SETTINGS, Observation, definition, observe
 from console.operations.process.finding import Finder
-from console.operations.process.proc import ProcessFacts
 from console.operations.process.supervision import Kind
 from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import version_fits
@@ -68,7 +68,7 @@ class Arrivals:
             return Arrived(seen, None, login_s)
         process = (await self._finder.look(seen.config)).process
         old = self._found.process.process
-        if process is None or (old is not None and process.key == old.key):
+        if process is None or (old is not None and process.process.identity == old.process.identity):
             self.why_not = "the old process still answers" if process is not None else "no process is found"
             return None
         return Arrived(seen, process, login_s)

@@ -100,7 +100,9 @@ class RestartLook:
         """The process, its supervision, the method, and the hash of each file; no secrets."""
         found = self.process
         return {
-            "process": found.process.key if found.process is not None else found.why or "not found",
+            "process": found.process.process.identity
+            if found.process is not None
+            else found.why or "not found",
             "supervision": found.supervision.words if found.supervision is not None else "not known",
             "method": self.choice.method.value,
             "obstacle": self.unable or self.choice.refused or "none",

@@ -16,7 +16,6 @@ from console.operations.control import Stopped, insist
 from console.operations.observe import read_pools
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.process.finding import Finder
-from console.operations.process.proc import cpu_share
 from console.operations.process.relay import OVER, PATIENCE_S, Progress
 from console.operations.restart.comeback import Comeback
 from console.operations.restart.look import RestartLook
@@ -65,16 +64,16 @@ async def _busy_peer(step: Step) -> str | None:
     await step.control.pause(None, timeout_s=CPU_OVER_S)
     limit = step.parameters.max_cpu_percent / 100
     for entry, finder, look in zip(serving, finders, looks, strict=True):
-        if look.process is None:
-            step.warn(f"the CPU of {entry.name} is not known: {look.why}")
+        if look.process is None or look.process.cpu_s is None:
+            step.warn(f"the CPU of {entry.name} is not known: {look.why or 'its host does not tell'}")
             continue
         try:
-            again = await finder.read(look.process.pid)
+            used_s = await finder.cpu_s(look.process.process)
         except NodeError as error:
             step.warn(f"the CPU of {entry.name} is not known: {error.message}")
             continue
-        used = None if again is None else step.clock.monotonic_s() - begun_s
-        share = None if again is None or used is None else cpu_share(look.process, again, seconds=used)
+        took_s = step.clock.monotonic_s() - begun_s
+        share = None if used_s is None else (used_s - look.process.cpu_s) / took_s
         if share is not None and share > limit:
             return f"its peer {entry.name} uses {share:.0%} of a core, the limit is {limit:.0%} (--max-cpu)"
     return None

@@ -1,12 +1,13 @@
-"""A pooler's process: /proc as facts, supervision as commands. Pure."""
+"""How a pooler is supervised: from the inventory or its process to commands. Pure."""
 
 from __future__ import annotations
 
 import pytest
 
 from console.config.schema import Process
+from console.hosts.facts import ProcessFacts
+from console.hosts.processes import Process as HostProcess
 from console.model.version import Version
-from console.operations.process.proc import ProcessFacts, cpu_share, parse_executable, parse_process
 from console.operations.process.supervision import (
     Kind,
     Stop,
@@ -18,76 +19,11 @@ from console.operations.process.supervision import (
     unit_program,
 )
 
-STAT = "4711 (pg bouncer) x) S 1 4711 4711 0 -1 4194560 900 0 0 0 250 50 0 0 20 0 1 0 123456 99 777"
-TEXT = f"""== stat
-{STAT}
-== status
-Name:\tpgbouncer
-Uid:\t101\t102\t101\t101
-VmRSS:\t    8720 kB
-== limits
-Limit                     Soft Limit           Hard Limit           Units
-Max open files            32768                65536                files
-== cgroup
-0::/system.slice/system-pgbouncer.slice/pgbouncer@1.service
-== cmdline
-/usr/sbin/pgbouncer\x1f-d\x1f/etc/pgbouncer/a b.ini\x1f
-== boot
-btime 1700000000
-== ticks
-100
-"""
 OLD, NEW = Version(1, 18), Version(1, 24)
 
 
-def facts(
-    cgroup: str = "", words: tuple[str, ...] = ("/usr/sbin/pgbouncer",), **more: object
-) -> ProcessFacts:
-    return ProcessFacts(7, 1, "S", words, cgroup, **more)  # type: ignore[arg-type]
-
-
-def test_the_texts_of_proc_are_read_as_facts() -> None:
-    found = parse_process(TEXT)
-    assert found == ProcessFacts(
-        pid=4711,
-        start_ticks=123456,
-        state="S",
-        words=("/usr/sbin/pgbouncer", "-d", "/etc/pgbouncer/a b.ini"),
-        cgroup="/system.slice/system-pgbouncer.slice/pgbouncer@1.service",
-        started_at_s=1700000000 + 1234.56,
-        uid=102,
-        cpu_s=3.0,
-        rss_bytes=8720 * 1024,
-        open_files_limit=32768,
-    )
-    assert not found.ended
-    assert found.key == "4711 started at tick 123456"
-
-
-@pytest.mark.parametrize("text", ["", "== stat\n", TEXT[:40], "== stat\n4711 (x"])
-def test_a_process_that_ends_while_it_is_read_is_none(text: str) -> None:
-    assert parse_process(text) is None
-
-
-def test_no_limit_and_the_old_hierarchy_are_known() -> None:
-    text = TEXT.replace("32768  ", "unlimited").replace("0::/system", "3:cpu:/\n1:name=systemd:/system")
-    found = parse_process(text)
-    assert found is not None
-    assert found.open_files_limit == 0
-    assert found.cgroup.endswith("pgbouncer@1.service")
-
-
-def test_an_executable_that_was_replaced_is_told() -> None:
-    assert parse_executable("/usr/sbin/pgbouncer\n") == ("/usr/sbin/pgbouncer", False)
-    assert parse_executable("/usr/sbin/pgbouncer (deleted)\n") == ("/usr/sbin/pgbouncer", True)
-    assert parse_executable("") == (None, False)
-
-
-def test_the_cpu_share_is_of_one_process_only() -> None:
-    assert cpu_share(facts(cpu_s=1.0), facts(cpu_s=1.5), seconds=2) == 0.25
-    assert cpu_share(facts(cpu_s=1.0), facts(), seconds=2) is None
-    other = ProcessFacts(7, 2, "S", (), "", cpu_s=2.0)
-    assert cpu_share(facts(cpu_s=1.0), other, seconds=2) is None
+def facts(cgroup: str, words: tuple[str, ...]) -> ProcessFacts:
+    return ProcessFacts(HostProcess(7, 1, "boot", "S", words, words[0]), cgroup)
 
 
 SYSTEMD = Process(kind="systemd", unit="pgbouncer@1.service", sudo=True)

@@ -6,18 +6,20 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from console.errors import NodeError, Phase
-from console.operations.config_files import Reached, run_here
-from console.operations.process.proc import READ_PROCESS, ProcessFacts, parse_process
+from console.hosts.commands import HostCommands, run_here
+from console.hosts.facts import ProcessFacts, read_facts
+from console.hosts.processes import HostProcesses
 from console.operations.process.relay import OVER, Progress, Relay, earlier_relays
 
 LIMIT_S = 10.0
-HERE = Reached(run_here, "this machine")
+HERE = HostCommands(run_here, "this machine")
 
 
 @pytest.fixture
@@ -35,9 +37,8 @@ async def relay() -> AsyncIterator[Relay]:
     await made.tidy()
 
 
-def facts_of(process: subprocess.Popen[bytes]) -> ProcessFacts:
-    said = subprocess.run(["sh", "-c", READ_PROCESS, "sh", str(process.pid)], capture_output=True, check=True)
-    found = parse_process(said.stdout.decode())
+async def facts_of(process: subprocess.Popen[bytes]) -> ProcessFacts:
+    found = await read_facts(HostProcesses(HERE, timeout_s=LIMIT_S), process.pid)
     assert found is not None
     return found
 
@@ -71,7 +72,7 @@ async def test_it_stops_waits_and_starts(
 ) -> None:
     mark = tmp_path / "it's started; really"
     launched = await relay.launch(
-        ("kill", "-TERM", str(sleeper.pid)), ("touch", str(mark)), facts_of(sleeper)
+        ("kill", "-TERM", str(sleeper.pid)), ("touch", str(mark)), await facts_of(sleeper)
     )
     assert (launched.problem, launched.unsure) == (None, None)
     assert await over(relay) is Progress.STARTED
@@ -86,7 +87,7 @@ async def test_a_process_that_takes_its_time_is_waited_for_and_found_by_others(
     relay: Relay, sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    await relay.launch(("true",), ("touch", str(mark)), facts_of(sleeper))
+    await relay.launch(("true",), ("touch", str(mark)), await facts_of(sleeper))
     await at(relay, Progress.WAITING)
     (seen,) = await earlier_relays(HERE, "edge.1-a", timeout_s=LIMIT_S)
     assert (seen.folder, seen.under_way, seen.progress) == (relay.folder, True, Progress.WAITING)
@@ -103,7 +104,7 @@ async def test_it_is_called_off_by_removing_its_folder(
     relay: Relay, sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    await relay.launch(("true",), ("touch", str(mark)), facts_of(sleeper))
+    await relay.launch(("true",), ("touch", str(mark)), await facts_of(sleeper))
     await at(relay, Progress.WAITING)
     pid = int((Path(relay.folder) / "pid").read_text())
     await relay.tidy()
@@ -120,7 +121,7 @@ async def test_a_stop_that_fails_starts_nothing_and_its_words_are_kept(
 ) -> None:
     mark = tmp_path / "mark"
     stop = ("sh", "-c", "echo not allowed >&2; exit 4")
-    await relay.launch(stop, ("touch", str(mark)), facts_of(sleeper))
+    await relay.launch(stop, ("touch", str(mark)), await facts_of(sleeper))
     assert await over(relay) is Progress.REFUSED
     assert await relay.said() == ("not allowed",)
     assert not mark.exists()
@@ -130,8 +131,8 @@ async def test_a_stop_that_fails_starts_nothing_and_its_words_are_kept(
 async def test_a_process_that_is_another_one_by_now_is_left_alone(
     relay: Relay, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    facts = facts_of(sleeper)
-    other = ProcessFacts(facts.pid, facts.start_ticks + 1, "S", (), "")
+    facts = await facts_of(sleeper)
+    other = replace(facts, process=replace(facts.process, start_ticks=facts.process.start_ticks + 1))
     await relay.launch(("kill", str(sleeper.pid)), ("true",), other)
     assert await over(relay) is Progress.MOVED
     assert sleeper.poll() is None
@@ -139,7 +140,7 @@ async def test_a_process_that_is_another_one_by_now_is_left_alone(
 
 async def test_a_start_that_fails_is_told(relay: Relay, sleeper: subprocess.Popen[bytes]) -> None:
     start = ("sh", "-c", "echo no such file >&2; exit 1")
-    await relay.launch(("kill", str(sleeper.pid)), start, facts_of(sleeper))
+    await relay.launch(("kill", str(sleeper.pid)), start, await facts_of(sleeper))
     assert await over(relay) is Progress.NOT_STARTED
     assert await relay.said() == ("no such file",)
 
@@ -155,7 +156,7 @@ async def test_a_host_without_an_answer_is_not_known_to_have_begun() -> None:
     async def silent(*_: object) -> object:
         raise NodeError(Phase.SSH, "no answer within 5 s")
 
-    relay = Relay(Reached(silent, "host edge-1"), "edge", timeout_s=1)  # type: ignore[arg-type]
+    relay = Relay(HostCommands(silent, "host edge-1"), "edge", timeout_s=1)  # type: ignore[arg-type]
     launched = await relay.launch(("true",), ("true",), None)
     assert (launched.problem, launched.unsure) == (None, "no answer within 5 s (ssh)")
     assert await relay.progress() is None

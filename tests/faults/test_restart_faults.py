@@ -13,6 +13,7 @@ from console.lab.fleet import Lab
 from tests.faults.fault_kit import LabShell, cut_sessions, running, until_running
 from tests.harness.servers import MakeLab, Workshop, pgbouncer_executable
 from tests.servers.cli_kit import LIMIT_S, open_transaction, until
+from tests.servers.process_kit import relays_of
 
 NAME = "edge-1a"
 SLOW = 'sleep 1.5; exec "$0" "$@"'
@@ -38,12 +39,7 @@ def shell(lab: Lab, tmp_path: Path) -> Iterator[LabShell]:
             yield made
     finally:
         until(lambda: bouncer.adopt())
-        until(lambda: relays() == [])
-
-
-def relays() -> list[Path]:
-    """Relays that are under way or were left."""
-    return list(Path("/tmp").glob(f"pooldeck-restart-*-{NAME}"))
+        until(lambda: relays_of(lab.directory) == [])
 
 
 def slow_start(shell: LabShell) -> None:
@@ -102,10 +98,14 @@ def test_the_console_is_killed_once_the_host_has_it(
         assert "an earlier one was left (started)" in told.stdout, "nobody was there to remove it"
     # Killed as it spoke to the host, nothing may have been begun; never is it down.
     until(lambda: bouncer.adopt() and bouncer.ready())
-    until(lambda: all((folder / "state").read_text().endswith("started\n") for folder in relays()))
+    until(
+        lambda: all(
+            (folder / "state").read_text().endswith("started\n") for folder in relays_of(lab.directory)
+        )
+    )
     assert bouncer.adopt()
     until_running(bouncer)
-    clean(relays())
+    clean(relays_of(lab.directory))
     until(lambda: not shell.leases())
 
 
@@ -120,7 +120,7 @@ def test_the_console_is_killed_while_it_drains(shell: LabShell, lab: Lab) -> Non
         process.wait(LIMIT_S)
         until_running(bouncer)
     assert bouncer.pid == old
-    assert relays() == []
+    assert relays_of(lab.directory) == []
     shell.assert_settled()
 
 
@@ -143,7 +143,7 @@ def test_the_console_is_killed_while_a_member_waits_for_its_clients(
             told = shell("process", NAME).stdout
             assert "under way on its host (waiting)" in told
         until(lambda: came_back(bouncer, old))
-    clean(relays())
+    clean(relays_of(lab.directory))
 
 
 def test_every_ssh_session_is_cut_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
@@ -180,4 +180,4 @@ def test_sshd_is_gone_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
     assert "pooldeck process" in out
     until(lambda: came_back(bouncer, old))
     sshd.start()
-    clean(relays())
+    clean(relays_of(lab.directory))

@@ -109,6 +109,20 @@ async def on_host(
             server.adopt()
 
 
+def relays_of(place: Path) -> list[Path]:
+    """The folders of relays that have to do with anything below `place`; other workers have their own."""
+    mark = f"{place}/"
+    found = Path("/tmp").glob("pooldeck-restart-*/script")
+    return [script.parent for script in found if mark in read_or_empty(script)]
+
+
+def read_or_empty(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 class FakeSupervisor:
     """A FAKE `systemctl` and `docker` on the PATH of a real sshd: no machine of the tests runs either.
 

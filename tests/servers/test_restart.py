@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from console.config.schema import Process
-from console.lab.bouncer import PgBouncerServer
-from console.lab.secrets import APP_USERS
-from console.lab.server import program
 from console.operations.outcome import Outcome
-from tests.harness.servers import MakePgBouncer, pgbouncer_executable
+from tests.harness.servers import MakePgBouncer, Workshop, pgbouncer_executable
 from tests.servers.operations_kit import until
-from tests.servers.process_kit import FakeSupervisor, on_host, started_by
+from tests.servers.process_kit import FakeSupervisor, on_host, relays_of, started_by
 from tests.servers.ssh_kit import SshKit, kit
 from tests.servers.verbs_kit import Load
 
 __all__ = ["kit"]  # a fixture
-RELAYS = "pooldeck-restart-*-"
-
-
-def relays(name: str = "edge") -> list[Path]:
-    return list(Path("/tmp").glob(f"{RELAYS}{name}"))
 
 
 @pytest.fixture(autouse=True)
-def no_relay_is_left() -> Iterator[None]:
+def no_relay_is_left(workshop: Workshop) -> Iterator[None]:
     """Every test ends with nothing of ours on the host."""
     yield
-    assert relays() == []
+    assert relays_of(workshop.base) == []
 
 
 def switch(link: Path, version: str) -> None:
@@ -99,29 +90,26 @@ async def test_a_drain_that_does_not_end_restarts_nothing(kit: SshKit, make_pgbo
 
 
 @pytest.mark.parametrize("version", ["1.18", "1.24"])
-async def test_a_takeover_cuts_nobody(
-    kit: SshKit, make_pgbouncer: MakePgBouncer, version: str, tmp_path: Path
-) -> None:
+async def test_a_takeover_cuts_nobody(kit: SshKit, make_pgbouncer: MakePgBouncer, version: str) -> None:
     server = make_pgbouncer(version)
     old = server.pid
     async with on_host(kit, {"edge": server}) as desk:
-        bench = pgbench(server, tmp_path)
-        await until(lambda: clients_of(server) >= 4)
-        with server.connect() as client:
+        with Load(server) as load, server.connect() as client:
             client.execute("BEGIN")
             client.execute("SELECT 1")
             receipt = await desk.do("restart", method="takeover")
             assert client.execute("SELECT 42").fetchone() == (42,)
             client.execute("COMMIT")
+            await load.works_on()
+            assert load.errors == []
         assert receipt.outcome is Outcome.OK, (receipt.detail, receipt.log)
         assert server.adopt()
         assert f"process {old} was taken over, {server.pid} serves" in receipt.verified
-        assert "every client of before is still connected (5)" in receipt.verified
-        assert failed_of(bench) == 0
+        assert "every client of before is still connected (4)" in receipt.verified
 
 
 async def test_a_takeover_that_pgbouncer_refuses_leaves_the_old_process(
-    kit: SshKit, make_pgbouncer: MakePgBouncer, tmp_path: Path
+    kit: SshKit, make_pgbouncer: MakePgBouncer
 ) -> None:
     """Here the program was replaced by one without `-R` between plan and start."""
     server = make_pgbouncer("1.24")
@@ -239,34 +227,3 @@ async def test_what_nobody_knows_how_to_start_is_not_stopped(
         planned = (await desk.service.plan("restart", "edge")).targets[0]
         assert planned.blocked is not None
         assert "nobody says how it is started" in planned.blocked
-
-
-def pgbench(server: PgBouncerServer, folder: Path) -> subprocess.Popen[str]:
-    """Four clients of short transactions for some seconds, over connections that stay."""
-    script = folder / "short.sql"
-    script.write_text("BEGIN;\nSELECT pg_sleep(0.005);\nCOMMIT;\n")
-    user = APP_USERS[0]
-    return subprocess.Popen(
-        [
-            *(str(program("pgbench", "postgresql")), "-n", "-f", str(script), "-c", "4", "-T", "3"),
-            *("-h", server.host, "-p", str(server.port), "-U", user, "app"),
-        ],
-        env={"PGPASSWORD": server.secrets.password(user), "PATH": "/usr/bin:/bin"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def failed_of(bench: subprocess.Popen[str]) -> int:
-    """Wait for its end and return how many of its clients were aborted, or transactions failed."""
-    said, _ = bench.communicate(timeout=30)
-    assert bench.returncode == 0, said
-    assert "number of transactions actually processed" in said
-    return said.count("aborted") + (0 if "failed transactions: 0 " in said else 1)
-
-
-def clients_of(server: PgBouncerServer) -> int:
-    with server.admin() as console:
-        rows = console.execute("SHOW CLIENTS").fetchall()
-    return sum("app" in row for row in rows)

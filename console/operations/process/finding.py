@@ -17,7 +17,7 @@ from console.hosts.listeners import listeners_on
 from console.hosts.processes import HostProcesses, Process
 from console.model.rows import Setting
 from console.model.version import Version
-from console.operations.process.relay import Earlier, earlier_relays
+from console.operations.process.relay import Earlier, earlier_relays, label_of
 from console.operations.process.supervision import (
     Kind,
     Supervision,
@@ -110,8 +110,7 @@ class Finder:
             return replace(empty, why=f"{self._commands.where}: {error.message}")
 
     async def _look(self, found: ProcessLook, config: Mapping[str, Setting] | None) -> ProcessLook:
-        earlier = await earlier_relays(self._host, self._bouncer.name, timeout_s=self._timeout_s)
-        told = replace(await self._supervisor(found), earlier=earlier)
+        told = await self._with_earlier(await self._supervisor(found))
         if told.supervision is not None and told.supervision.kind is Kind.SWARM:
             return replace(told, why="a Swarm service has a process for each of its tasks")
         pid, why = await self._pid(told, config)
@@ -131,6 +130,7 @@ class Finder:
             )
         if told.supervision is None:
             told = await self._supervisor(replace(told, supervision=detected(facts)))
+            told = await self._with_earlier(told)
         return await self._with_program(replace(told, process=facts))
 
     async def still_there(self, process: Process) -> bool:
@@ -151,6 +151,12 @@ class Finder:
         return await read_cpu_s(self._processes, process)
 
     # -- inside -------------------------------------------------------------------------------
+
+    async def _with_earlier(self, found: ProcessLook) -> ProcessLook:
+        if found.supervision is None:
+            return found
+        label = label_of(self._bouncer.name, found.supervision)
+        return replace(found, earlier=await earlier_relays(self._host, label, timeout_s=self._timeout_s))
 
     async def _supervisor(self, found: ProcessLook) -> ProcessLook:
         supervision = found.supervision

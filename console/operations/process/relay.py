@@ -9,6 +9,7 @@ process has not ended. POSIX sh; it holds no secret.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from enum import StrEnum
 from console.errors import NodeError
 from console.hosts.commands import HostCommands
 from console.hosts.facts import ProcessFacts
+from console.operations.process.supervision import Supervision
 from console.operations.step import why
 
 PATIENCE_S = 86_400
@@ -31,13 +33,20 @@ _FIND = (
     'if grep -q "$one" "/proc/$pid/cmdline" 2>/dev/null; then lives=lives; else lives=dead; fi; '
     'echo "$one $lives $(tail -n 1 "$one/state")"; done'
 )
-"""For `sh -c _FIND sh PLACE NAME`."""
+"""For `sh -c _FIND sh PLACE LABEL`."""
 _LAUNCH = (
-    'umask 077; mkdir -- "$1" || exit 73; '
+    'umask 077; mkdir -- "$1" && printf "%s\\n" "$2" >"$1/script" || exit 73; '
     "if command -v setsid >/dev/null 2>&1; then apart=setsid; else apart=nohup; fi; "
-    '$apart sh -c "$2" pooldeck-restart </dev/null >"$1/log" 2>&1 &'
+    '$apart sh "$1/script" </dev/null >"$1/log" 2>&1 &'
 )
 """For `sh -c _LAUNCH sh FOLDER SCRIPT`."""
+
+
+def label_of(bouncer: str, supervision: Supervision) -> str:
+    """Return what the relays of one bouncer are called by: two fleets may have an `edge-1` on one host."""
+    keeper = supervision.name or supervision.pid_file or shlex.join(supervision.start_command[-1:])
+    mark = hashlib.sha256(f"{supervision.kind} {keeper}".encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{mark[:8]}-{bouncer}"
 
 
 class Progress(StrEnum):
@@ -149,13 +158,13 @@ class Earlier:
         return f"an earlier one was left ({self.progress}); what it said: {self.folder}/log"
 
 
-async def earlier_relays(host: HostCommands, bouncer: str, *, timeout_s: float) -> tuple[Earlier, ...]:
-    """Return the relays of a bouncer that its host has, as far as this account may see them.
+async def earlier_relays(host: HostCommands, label: str, *, timeout_s: float) -> tuple[Earlier, ...]:
+    """Return the relays with a label that a host has, as far as this account may see them.
 
     Raises:
         NodeError: the host did not answer.
     """
-    done = await host.runner(("sh", "-c", _FIND, "sh", _PLACE, bouncer), timeout_s, _LIMIT_BYTES)
+    done = await host.runner(("sh", "-c", _FIND, "sh", _PLACE, label), timeout_s, _LIMIT_BYTES)
     found = []
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         folder, _, rest = line.partition(" ")
@@ -171,8 +180,8 @@ def _progress(word: str) -> Progress:
 class Relay:
     """One relay, from here."""
 
-    def __init__(self, host: HostCommands, bouncer: str, *, timeout_s: float) -> None:
-        self.folder = f"{_PLACE}{secrets.token_hex(8)}-{bouncer}"
+    def __init__(self, host: HostCommands, label: str, *, timeout_s: float) -> None:
+        self.folder = f"{_PLACE}{secrets.token_hex(8)}-{label}"
         self.times: Mapping[str, float] = {}
         """When it came to each `Progress`, in seconds since its host was booted."""
         self._host = host

@@ -12,7 +12,7 @@ import shlex
 from console.errors import NodeError
 from console.operations.outcome import EventKind, Exchange, Outcome, TargetReceipt
 from console.operations.process.finding import Finder, last_log_lines
-from console.operations.process.relay import OVER, Progress, Relay
+from console.operations.process.relay import OVER, Progress, Relay, label_of
 from console.operations.restart.arrival import Arrivals, Arrived, differences, wrong_version
 from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import Method
@@ -31,9 +31,8 @@ class Comeback:
         self.step = step
         self.found: RestartLook = step.ask.found
         assert self.found.process.host is not None, "refused before"
-        self.relay = Relay(
-            self.found.process.host, step.target.bouncer, timeout_s=self.found.command_timeout_s
-        )
+        label = label_of(step.target.bouncer, self.found.supervision)
+        self.relay = Relay(self.found.process.host, label, timeout_s=self.found.command_timeout_s)
         self.finder = Finder(self.found.bouncer, step.reach.transport, timeout_s=self.found.command_timeout_s)
         self.progress = Progress.NOT_SEEN
         self.silent = False

@@ -89,7 +89,9 @@ RESUME = Verb(
     summary="Let the clients of a paused bouncer or database go on.",
     help=(
         "Ends a pause and reads back that it is over. Resuming a bouncer does not lift the pause of a "
-        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay."
+        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay.\n\n"
+        "A bouncer that is suspended (until 1.25) lets no console in: its process is looked for on its host, "
+        "and gets the signal that means RESUME."
     ),
     timeout_help="Seconds for the pooler's answer.",
 )

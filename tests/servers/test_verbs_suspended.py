@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from console.operations.render import plan_text
 from console.transport.base import CommandResult
 from console.tui.plan_text import plan_sections
 from tests.harness.servers import MakePgBouncer
+from tests.servers.cli_kit import Shell
 from tests.servers.operations_kit import Direct
 from tests.servers.ssh_kit import SshKit, kit
 from tests.servers.verbs_kit import VerbDesk
@@ -72,6 +74,7 @@ def shown(plan: Plan) -> str:
 
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
 @pytest.mark.parametrize(("line", "op"), [("1.18", "resume"), ("1.24", "mend")])
+@pytest.mark.trap("T15")
 async def test_on_this_machine_its_process_is_found_and_resumed(
     make_pgbouncer: MakePgBouncer, postgres: PostgresServer, tmp_path: Path, line: str, unix: bool, op: str
 ) -> None:
@@ -135,6 +138,19 @@ async def test_the_plan_says_how_it_knows_and_what_the_signal_does_besides(
         assert "could not be counted" in shown(plan)
         assert f"kill -USR2 {pooler.pid}" in shown(plan)
         pooler.send_signal(signal.SIGUSR2)
+
+
+def test_from_the_shell_it_is_one_of_many(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> None:
+    servers = {"edge-1": make_pgbouncer("1.24"), "edge-2": make_pgbouncer("1.24")}
+    with Shell(servers, tmp_path) as shell, suspended(servers["edge-2"]) as client:
+        done = shell("mend", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert f"kill -USR2 {servers['edge-2'].pid}" in done.stderr
+        assert re.search("^edge-1 +no change .*nothing to mend$", done.stdout, re.MULTILINE)
+        assert re.search(
+            "^edge-2 +ok .*the signal was sent, and it lets logins in$", done.stdout, re.MULTILINE
+        )
+        assert client.execute("SELECT 42").fetchone() == (42,)
 
 
 async def test_its_databases_wait_for_the_pooler_itself(desk: VerbDesk, pooler: PgBouncerServer) -> None:

@@ -12,8 +12,8 @@ from console.config.schema import Process as Supervision
 from console.errors import DeadlineError, NodeError, Phase
 from console.hosts.commands import HostCommands
 from console.hosts.listeners import Listener, Listeners
-from console.hosts.processes import Process
-from console.operations.suspended import _Case, look_if_suspended
+from console.hosts.processes import HostProcesses, Process
+from console.operations.suspended import Suspended, _Case, look_if_suspended
 from console.transport.base import CommandResult
 from console.transport.fake import FakeTransport
 
@@ -48,6 +48,12 @@ def test_one_that_takes_no_connection_is_suspended() -> None:
     case = _Case(bouncer(host="db"), SILENCE)
     found = Listeners(1, (listener(),), (process(1),))
     assert case.judge(HostCommands(never, "host db"), found) == process()
+
+
+@pytest.mark.parametrize(("sudo", "command"), [(False, "kill -USR2 4711"), (True, "sudo -n kill -USR2 4711")])
+def test_sudo_is_used_only_where_the_inventory_says_so(sudo: bool, command: str) -> None:
+    processes = HostProcesses(HostCommands(never, "host db", sudo), timeout_s=1)
+    assert Suspended("edge", "10.0.0.7:6432", "silence", process(), processes).command == command
 
 
 @pytest.mark.parametrize(

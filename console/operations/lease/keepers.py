@@ -55,6 +55,15 @@ class KeeperResult:
     """What it sent to change anything; the last 50."""
 
 
+class KeeperOver(NodeError):
+    """A keeper that was to be told something has ended; `result` says how, None: it was killed."""
+
+    def __init__(self, host: str, result: KeeperResult | None) -> None:
+        how = f"{result.outcome}: {result.detail}" if result is not None else "it was killed"
+        super().__init__(Phase.PROTOCOL, f"the keeper has ended ({how})", where=f"keeper on {host}")
+        self.result = result
+
+
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
     """A keeper on a host, living or not."""
@@ -175,7 +184,7 @@ class Keeper:
         """Have it wait for `ttl_s` from now.
 
         Raises:
-            NodeError: it has ended (phase `protocol`; the message says how), or as `Keepers.arm`.
+            KeeperOver: it has ended. NodeError: as `Keepers.arm`.
         """
         self._ttl_s = ttl_s
         await self._tell_on(timeout_s)
@@ -232,9 +241,7 @@ class Keeper:
             lines.append(f"renew {self._ttl_s}")
         report = await self._tell(lines, wait_s=0.0, timeout_s=timeout_s)
         if report is None or not report.alive:
-            result = report.result if report else None
-            how = f"{result.outcome}: {result.detail}" if result else "it was killed"
-            raise NodeError(Phase.PROTOCOL, f"the keeper has ended ({how})", where=f"keeper on {self.host}")
+            raise KeeperOver(self.host, report.result if report is not None else None)
 
     async def _tell(self, lines: list[str], *, wait_s: float, timeout_s: float) -> KeeperReport | None:
         task = {"task": "tell", "key": self.key, "lines": lines, "wait_s": wait_s}

@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 from console.cli.context import bouncers_and_nodes
 from console.errors import UsageError
 from console.operations.rollout_options import rollout_options
-from console.operations.verbs import Option, Verb
+from console.operations.verb import Option, Verb
 
 _REQUIRED = inspect.Parameter.empty
 _AGREE = "Plan and agreement"

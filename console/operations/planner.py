@@ -156,6 +156,12 @@ class Planner:
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _members(self, bouncer: Bouncer) -> tuple[Bouncer, ...]:
+        """Return the other members of its peer group."""
+        group = bouncer.peer_group
+        others = (one for one in self._inventory.bouncers if one.name != bouncer.name)
+        return tuple(one for one in others if group is not None and one.peer_group == group)
+
     def _may_probe(self, bouncer: Bouncer) -> bool:
         return bouncer.admin_user is not None and not self._read_only
 
@@ -239,7 +245,10 @@ class Planner:
                 found = None
                 if spec.look is not None:
                     found = await spec.look(
-                        Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
+                        Look(
+                            *(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
+                            peers=self._members(bouncer),
+                        )
                     )
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
                 asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))

@@ -28,6 +28,7 @@ from console.operations.reload_plan import (
     reload_standing,
     reload_statements,
 )
+from console.operations.restart.operation import RESTART
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.resume_suspended import (
     VERIFIED_BY,
@@ -39,6 +40,7 @@ from console.operations.resume_suspended import (
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
 from console.operations.suspended import Suspended
+from console.operations.verb import Verb
 from console.poolers.base import Capability
 
 _POOLERS = frozenset({Scope.POOLER})
@@ -48,7 +50,7 @@ _NODES = frozenset({Scope.NODE})
 _MODES = ("transaction", "statement", "session")
 
 
-def _on_suspended(verb: verbs.Verb) -> OpSpec[Suspended]:
+def _on_suspended(verb: Verb) -> OpSpec[Suspended]:
     """Return what a way out of a pause is on a pooler that is suspended and lets nobody in."""
     return OpSpec(
         verb=verb,
@@ -339,5 +341,6 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     | {spec.name: spec for spec in _NODE_VERBS}
     | {_MEND.name: _MEND}
     | {spec.name: spec for spec in CONFIG_SPECS}
+    | {RESTART.name: RESTART}
 )
 """By command name, in the order of `verbs.VERBS`."""

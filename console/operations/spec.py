@@ -17,7 +17,7 @@ from console.model.claims import Claim
 from console.operations.observe import Observation
 from console.operations.suspended import Suspended
 from console.operations.target import Target
-from console.operations.verbs import Verb
+from console.operations.verb import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Look:
     dialect: Dialect
     reach: Reach
     timeout_s: float
+    peers: tuple[Bouncer, ...] = ()
+    """The other members of its peer group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,63 +7,11 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing a verb can be told besides its targets: a flag, and a field of its `Parameters`."""
-
-    field: str
-    """Of the verb's `Parameters`, e.g. `hold_s`."""
-    flag: str | None
-    """`--for`; None: a positional argument behind the selector."""
-    metavar: str
-    help: str
-    kind: Literal["duration", "text", "texts", "pairs", "switch"] = "text"
-    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more, `pairs` likewise, each `KEY=VALUE`;
-    `switch` takes none."""
-    default: str | None = None
-    """As it would be typed; None: must be given (a switch: off)."""
-    choices: tuple[str, ...] = ()
-
-    @property
-    def is_many(self) -> bool:
-        """Whether it takes more than one."""
-        return self.kind in ("texts", "pairs")
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """How one operation is presented."""
-
-    name: str
-    """The command; two words when it belongs to a group of `GROUPS`."""
-    title: str
-    """For the palette, e.g. `Pause`."""
-    summary: str
-    """One line."""
-    help: str
-    """Paragraphs for `--help` and the help panel."""
-    timeout_help: str
-    """What `--timeout` bounds."""
-    timeout_s: float = 5.0
-    """Its default."""
-    targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
-    """What the selector may name, for `--help`."""
-    default_selector: str | None = None
-    """What is meant when none is given; None: one must be."""
-    single: str | None = None
-    """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
-    options: tuple[Option, ...] = ()
-
-    @property
-    def page(self) -> str:
-        """Its page in docs/operations/, without `.md`."""
-        return self.name.replace(" ", "-")
-
+from console.operations.verb import BOUNCERS, Option, Verb
+from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
+from console.operations.verbs_restart import RESTART
 
 GROUPS: Mapping[str, str] = MappingProxyType(
     {"config": "Compare and change the configuration files of bouncers."}
@@ -141,7 +89,6 @@ RELOAD = Verb(
 _ALLOW_LAST = Option(
     "allow_last", "--allow-last", "", "Also the last healthy member of a peer group.", "switch"
 )
-_BOUNCERS = "Bouncers, @label=value, all."
 _DATABASES = "NAME/DATABASE, NAME/* for all of a bouncer, @label=value/DATABASE."
 
 RECONNECT = Verb(
@@ -222,7 +169,7 @@ SHUTDOWN = Verb(
     ),
     timeout_help="How long the process's end is waited for.",
     timeout_s=30.0,
-    targets=_BOUNCERS,
+    targets=BOUNCERS,
     options=(
         Option(
             "mode",
@@ -245,7 +192,7 @@ SET = Verb(
         "Settings that may hold a secret are not taken: set them in the file."
     ),
     timeout_help="How long the pooler's answer is waited for.",
-    targets=_BOUNCERS,
+    targets=BOUNCERS,
     options=(
         Option("key", None, "KEY", "The setting, e.g. default_pool_size."),
         Option("value", None, "VALUE", "Its new value, as in the configuration file."),
@@ -293,61 +240,9 @@ MEND = Verb(
     timeout_help="Seconds for the pooler's answer.",
     default_selector="all",
 )
-_ALL_OF_IT = (
-    "The files are read over SSH and checked as they would be, for that very process; files with an error "
-    "are never written. Each file is kept beside itself, replaced whole, and RELOAD is sent and read back. "
-    "When anything is amiss the files are put back and reloaded at once."
-)
-_EACH_COMMAND = "How long the pooler's answer is waited for."
-CONFIG_SET = Verb(
-    name="config set",
-    title="Config set",
-    summary="Change keys in the files of a bouncer, and reload it.",
-    help=(
-        "KEY is a setting, or databases.NAME, databases.NAME.OPTION, users.NAME.OPTION: pool_mode=session, "
-        "databases.app.pool_size=20. Comments, order and everything else in the files stay as they are; "
-        f"included files are followed.\n\n{_ALL_OF_IT}\n\n"
-        "Settings that only a restart takes are written and told. No secret is taken from the command line."
-    ),
-    timeout_help=_EACH_COMMAND,
-    targets=_BOUNCERS,
-    options=(
-        Option("changes", None, "KEY=VALUE", "What is to stand in the files.", "pairs", default=""),
-        Option("remove", "--remove", "KEY", "Take a key out; may be given again.", "texts", default=""),
-    ),
-)
-CONFIG_PUSH = Verb(
-    name="config push",
-    title="Config push",
-    summary="Put a whole main file on bouncers, and reload them.",
-    help=(
-        "FILE, of this machine, takes the place of the main file of each target. Settings that tell a "
-        "process from its peers keep the value they have there: listen_addr, listen_port, unix_socket_dir, "
-        f"pidfile, logfile, peer_id, syslog_ident, job_name.\n\n{_ALL_OF_IT}"
-    ),
-    timeout_help=_EACH_COMMAND,
-    targets=_BOUNCERS,
-    options=(
-        Option("file", None, "FILE", "A whole pgbouncer.ini."),
-        Option("keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default=""),
-        Option("take", "--take", "KEY", "Take this one of FILE after all.", "texts", default=""),
-    ),
-)
-CONFIG_ROLLBACK = Verb(
-    name="config rollback",
-    title="Config rollback",
-    summary="Put back the files of before a config change.",
-    help=(
-        "A run of config set, push or rollback keeps what it replaces beside each file, as "
-        "NAME.pooldeck-RUN. Without --run the newest is put back; a second rollback brings the change back."
-        f"\n\n{_ALL_OF_IT}"
-    ),
-    timeout_help=_EACH_COMMAND,
-    targets=_BOUNCERS,
-    options=(Option("run", "--run", "RUN", "Whose backups, as its receipt has it.", default=""),),
-)
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
     *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
     *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
+    RESTART,
 )

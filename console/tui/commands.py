@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from console.errors import UsageError
-from console.operations.verbs import GROUPS, Verb
+from console.operations.verb import Verb
+from console.operations.verbs import GROUPS
 from console.tui import wishes
 from widgets.command_line import Completion
 

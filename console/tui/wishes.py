@@ -16,7 +16,7 @@ from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout
 from console.operations.rollout_options import rollout_of, rollout_options
-from console.operations.verbs import Option, Verb
+from console.operations.verb import Option, Verb
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"]|"")*"?)+')
 _KEYED = re.compile(r"(?:--)?(?P<key>[a-z][a-z-]*)=(?P<value>.*)", re.DOTALL)

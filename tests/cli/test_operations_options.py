@@ -18,7 +18,8 @@ from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout, Share, parse_serial
 from console.operations.rollout_options import rollout_of
-from console.operations.verbs import VERBS, Option, Verb
+from console.operations.verb import Option, Verb
+from console.operations.verbs import VERBS
 
 VERB = Verb(
     name="tilt",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from console.guard.verdict import Tier
-from console.operations import config_sources, verbs
+from console.operations import config_sources, verbs_config
 from console.operations.config_plan import change_rescue, change_standing, change_statements
 from console.operations.config_run import carry_out_change, take_back_change
 from console.operations.observe import Observation
@@ -32,19 +32,19 @@ _COMMON: dict[str, Any] = {
 }
 CONFIG_SPECS: tuple[OpSpec[Observation], ...] = (
     OpSpec(
-        verb=verbs.CONFIG_SET,
+        verb=verbs_config.CONFIG_SET,
         parameters=config_sources.ConfigSetParameters,
         look=config_sources.look_for_set,
         **_COMMON,
     ),
     OpSpec(
-        verb=verbs.CONFIG_PUSH,
+        verb=verbs_config.CONFIG_PUSH,
         parameters=config_sources.ConfigPushParameters,
         look=config_sources.look_for_push,
         **_COMMON,
     ),
     OpSpec(
-        verb=verbs.CONFIG_ROLLBACK,
+        verb=verbs_config.CONFIG_ROLLBACK,
         parameters=config_sources.ConfigRollbackParameters,
         look=config_sources.look_for_rollback,
         **_COMMON,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console.guard.verdict import Tier
-from console.operations import verbs
+from console.operations import verbs_restart
 from console.operations.observe import Observation
 from console.operations.restart.carry_out import carry_out_restart
 from console.operations.restart.look import look_for_restart
@@ -12,7 +12,7 @@ from console.operations.restart.plan import restart_rescue, restart_standing, re
 from console.operations.spec import OpSpec, Scope
 
 RESTART: OpSpec[Observation] = OpSpec(
-    verb=verbs.RESTART,
+    verb=verbs_restart.RESTART,
     tier=Tier.FELT,
     parameters=RestartParameters,
     scopes=frozenset({Scope.POOLER}),

@@ -24,7 +24,6 @@ from console.operations.sending import Answer, ask, on_writer
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.spec import state_words
 from console.operations.step import Step, plural, why
-from console.operations.verbs import VERBS
 
 UNDO_LIMIT_S = 10.0
 """So long the host and the pooler are tried again, when contact is lost, to put the files back."""
@@ -226,8 +225,7 @@ class _Change:
         if not waiting:
             return []
         names = ", ".join(f"{key} = {value or 'empty'}" for key, value in sorted(waiting.items()))
-        commands = [self._step.target.command("restart")] if any(v.name == "restart" for v in VERBS) else []
-        return [f"needs a restart: {names}", *commands]
+        return [f"needs a restart: {names}", self._step.target.command("restart")]
 
     def _rollback(self) -> list[str]:
         if not self._backups:

@@ -14,6 +14,7 @@ _TRANSPORT = {
         "Connection reset by peer",
         "server closed the connection unexpectedly",
         "SSL SYSCALL error: EOF detected",
+        "SSL connection has been closed unexpectedly",
         "Broken pipe",
         "unexpected eof while reading",
     ),

@@ -80,6 +80,7 @@ class Session:
                 return None
             self._pgconn.consume_input()
         except psycopg.OperationalError as error:
+            self._pgconn.is_busy()  # what came before the end is parsed only now
             return self._farewell or str(error)
         return self._pgconn.get_error_message() if self._pgconn.status == pq.ConnStatus.BAD else None
 
@@ -110,7 +111,7 @@ class Session:
 
     def _noticed(self, notice: pq.abc.PGresult) -> None:
         # libpq takes a FATAL between two queries for a notice.
-        if notice.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) == b"FATAL":
+        if notice.error_field(pq.DiagnosticField.SEVERITY) == b"FATAL":
             state, told = (
                 (notice.error_field(which) or b"").decode(errors="replace")
                 for which in (pq.DiagnosticField.SQLSTATE, pq.DiagnosticField.MESSAGE_PRIMARY)

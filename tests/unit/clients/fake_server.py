@@ -102,7 +102,6 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 def _error(severity: str, state: str, message: str) -> bytes:
     fields = b"".join(
-        code + text.encode() + b"\x00"
-        for code, text in ((b"S", severity), (b"V", severity), (b"C", state), (b"M", message))
+        code + text.encode() + b"\x00" for code, text in ((b"S", severity), (b"C", state), (b"M", message))
     )
     return b"E" + struct.pack("!I", 4 + len(fields) + 1) + fields + b"\x00"

@@ -69,6 +69,11 @@ def test_a_window_takes_the_gaps_that_touch_it_in_full_length() -> None:
             "connect: FATAL:  no such user N",
             None,
         ),
+        (
+            Trouble("idle", "consuming input failed: SSL connection has been closed unexpectedly"),
+            "idle: connection reset",
+            None,
+        ),
         (Trouble("COMMIT", "terminated", "57P01"), "COMMIT: 57P01 terminated", None),
         (Trouble("BEGIN", "server closed the connection unexpectedly"), "BEGIN: connection reset", None),
         (Trouble("BEGIN", ""), "BEGIN: no message", None),

@@ -75,10 +75,10 @@ class Client:
 
     async def _connected(self) -> Session:
         if self._session is not None:
-            words = self._session.found_closed()
-            if words is None:
+            closed = self._session.found_closed()
+            if closed is None:
                 return self._session
-            self.record.lost_idle[kind_of(Trouble("idle", words))] += 1
+            self.record.lost_idle[kind_of(closed)] += 1
             self._leave()
         began = self._loop.time()
         retried = False

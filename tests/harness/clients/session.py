@@ -45,7 +45,7 @@ class Session:
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
         self._watching = False
-        self._farewell: str | None = None
+        self._farewell: Trouble | None = None
         pgconn.notice_handler = self._noticed
 
     @classmethod
@@ -69,8 +69,8 @@ class Session:
             pgconn.finish()
             raise
 
-    def found_closed(self) -> str | None:
-        """Say with what words the far end has closed it since the last query; None: it is open."""
+    def found_closed(self) -> Trouble | None:
+        """Say how the far end has closed it since the last query, phase `idle`; None: it is open."""
         if not self._poll.poll(0):
             return None
         try:
@@ -81,8 +81,10 @@ class Session:
             self._pgconn.consume_input()
         except psycopg.OperationalError as error:
             self._pgconn.is_busy()  # what came before the end is parsed only now
-            return self._farewell or str(error)
-        return self._pgconn.get_error_message() if self._pgconn.status == pq.ConnStatus.BAD else None
+            return self._farewell or Trouble("idle", str(error))
+        if self._pgconn.status != pq.ConnStatus.BAD:
+            return None
+        return self._farewell or Trouble("idle", self._pgconn.get_error_message())
 
     async def query(self, statement: str) -> None:
         """Run one statement by the simple protocol.
@@ -116,7 +118,7 @@ class Session:
                 (notice.error_field(which) or b"").decode(errors="replace")
                 for which in (pq.DiagnosticField.SQLSTATE, pq.DiagnosticField.MESSAGE_PRIMARY)
             )
-            self._farewell = f"{state} {told}"
+            self._farewell = Trouble("idle", told, state or None)
 
     async def _run(self, phase: str, send: Callable[[], None]) -> None:
         try:

@@ -26,12 +26,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from console.config.files import read_bounded
+from console.config.pgbouncer_settings import KINDS, OPTIONS
 from console.errors import UsageError
 
 MAIN_SECTION = "pgbouncer"
 SECTIONS = (MAIN_SECTION, "databases", "users", "peers")
 MAX_INCLUDE_DEPTH = 10
 """`MAX_INCLUDE` of cfparser.c."""
+_TELLABLE = frozenset(KINDS).union(*OPTIONS.values())
+"""Names that may be shown. Any other word may be part of a password that lacks its quotes."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _SPACE = " \t\n\v\f\r"
@@ -211,9 +214,7 @@ def _pairs(entry: Entry) -> Iterator[tuple[str, str]]:
         key = text[start:at]
         at = _skip(text, at, " ")
         if not key or text[at : at + 1] != "=":
-            raise _bad_connection_string(
-                entry, f"after {key!r} there is no '='" if key else "a name is missing"
-            )
+            raise _bad_connection_string(entry, f"{_told(key)} has no '='" if key else "a name is missing")
         value, at = _pair_value(entry, key, at + 1)
         yield key, value
 
@@ -224,7 +225,7 @@ def _pair_value(entry: Entry, key: str, at: int) -> tuple[str, int]:
     if text[at : at + 1] == "'":
         found = _QUOTED.match(text, at)
         if found is None:
-            raise _bad_connection_string(entry, f"the quotes of {key} do not end")
+            raise _bad_connection_string(entry, f"the quotes of {_told(key)} do not end")
         value, at = found[1].replace("''", "'"), found.end()
         # What touches the closing quote is cut off by PgBouncer: it takes one character for the separator.
         at += 1
@@ -233,14 +234,20 @@ def _pair_value(entry: Entry, key: str, at: int) -> tuple[str, int]:
         end = len(text) if end < 0 else end
         value, at = text[at:end], end + 1
     if not value:
-        raise _bad_connection_string(entry, f"{key} has no value")
+        raise _bad_connection_string(entry, f"{_told(key)} has no value")
     return value, at
 
 
 def _bad_connection_string(entry: Entry, message: str) -> IniError:
     return IniError(
-        f"syntax error in the connection string of {entry.key}: {message}", where=str(entry.place)
+        f"syntax error in the connection string of {entry.key}: {message}",
+        where=str(entry.place),
+        hint="a value with spaces stands in single quotes",
     )
+
+
+def _told(name: str) -> str:
+    return name if name in _TELLABLE else "a word that is no option"
 
 
 class _Reader:
@@ -303,11 +310,10 @@ class _Reader:
             # Latin letters of any encoding pass through: PgBouncer's own view is bytes up to a zero.
             return self._source(path).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         except OSError as error:
-            reason = error.strerror or str(error)
             what = f"the included file {path}" if chain else "the file"
             self._stop(
                 Mistake(Stop.UNREADABLE, at_include, path),
-                f"{what} cannot be read: {reason}",
+                f"{what} cannot be read: {error.strerror or error}",
                 where=str(at_include or path),
             )
             return None
@@ -325,8 +331,7 @@ class _Reader:
             return end  # a circle of files with several includes each would be followed for ever
         if len(chain) > MAX_INCLUDE_DEPTH:
             self._overflown = True
-            names = {step.rpartition(":")[0] for step in chain}
-            circle = len(names) < len(chain)
+            circle = len({step.rpartition(":")[0] for step in chain}) < len(chain)
             self._stop(
                 Mistake(Stop.CIRCLE if circle else Stop.TOO_DEEP, place),
                 f"includes nest deeper than {MAX_INCLUDE_DEPTH}{' (they go in a circle)' * circle}",
@@ -360,8 +365,7 @@ class _Reader:
         if quoted:
             closing = text.find("'", at + 1)
             if closing <= at + 1:
-                message = "syntax error: a quoted key has no end or is empty"
-                self._stop(Mistake(Stop.SYNTAX, place), message)
+                self._stop(Mistake(Stop.SYNTAX, place), "syntax error: a quoted key has no end or is empty")
                 return end
             key, at = text[at + 1 : closing], closing + 1
         else:
@@ -371,7 +375,7 @@ class _Reader:
         if text[at : at + 1] != "=":
             self._stop(
                 Mistake(Stop.SYNTAX, place),
-                f"syntax error after {key!r}: '=' expected" if key else "syntax error: no key",
+                f"syntax error after {_told(key)}: '=' expected" if key else "syntax error: no key",
                 hint="keys are letters, digits and _ . - *; comments stand on lines of their own",
             )
             return max(end, _line_end(text, at))

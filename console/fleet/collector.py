@@ -162,6 +162,30 @@ class FleetCollector:
         """
         self._task(name).reread()
 
+    def rest(self, name: str, reason: str) -> None:
+        """Close our session on a pooler and keep none until another process answers there: it shuts down.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).rest(reason)
+
+    def rest_over(self, name: str) -> None:
+        """Watch a pooler again like any other: its process was seen to exit.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).rest_over()
+
+    def retry(self, name: str) -> None:
+        """Have a login tried now, also on a pooler that is left alone; one that answers is asked at once.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).retry()
+
     @contextmanager
     def watch_clients(self, name: str) -> Iterator[None]:
         """Have SHOW CLIENTS asked of a pooler while the block lasts; several may watch at once.

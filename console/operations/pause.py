@@ -49,6 +49,11 @@ def pause_standing(ask: Ask[Observation]) -> Standing:
         blocked = "the pooler is suspended; PAUSE is refused until it is resumed"
     elif target.database is not None and observation.state.paused:
         blocked = "the whole pooler is paused, and this database with it; its own PAUSE is refused meanwhile"
+    elif ask.found is not None and ask.found.closed_at is not None:
+        blocked = (
+            f"it shuts down: its console answers over its Unix socket, but nothing listens on "
+            f"{ask.found.closed_at} any more, and a pooler that shuts down refuses RESUME"
+        )
     elif target.database is None and observation.state.paused is None:
         blocked = "whether it is paused could not be read: this version needs an admin login for that"
     too_long = _too_long(observation, parameters)

@@ -17,7 +17,7 @@ from console.errors import AdminError, NodeError
 from console.model.rows import Pool
 from console.operations.control import Stopped, insist
 from console.operations.observe import read_paused, read_pools
-from console.operations.outcome import EventKind, Holder, Outcome, TargetReceipt
+from console.operations.outcome import SHUTTING_DOWN, EventKind, Holder, Outcome, TargetReceipt
 from console.operations.pause import patience_s
 from console.operations.resume import lift, read_back_paused
 from console.operations.sessions import ReadSession, WriteSession, close_quietly
@@ -36,7 +36,7 @@ HOLDERS_SHOWN = 20
 HOLDERS_MAX_CLIENTS = 5_000
 """Above this many clients SHOW CLIENTS would itself stall the pooler."""
 SOMEBODY = "it was resumed by somebody else, or its pooler was restarted"
-_SHUTTING_DOWN, _NOT_PAUSED = "shutting down", "not paused"
+_NOT_PAUSED = "not paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +349,7 @@ def _busy(pools: tuple[Pool, ...]) -> list[str]:
 
 
 def _mend(step: Step, answer: str | None) -> tuple[str, ...]:
-    if _SHUTTING_DOWN in (answer or ""):
+    if SHUTTING_DOWN in (answer or ""):
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
     return (f"pooldeck status {step.target.bouncer}", step.target.command("resume"))
 

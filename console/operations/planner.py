@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from console.clock import Clock
 from console.config.schema import Bouncer, Inventory, PostgresNode
-from console.config.selector import Selected, parse_selector
+from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
 from console.operations.choice import databases_of
 from console.operations.groups import GroupCheck, check_groups, peers_of
@@ -150,10 +150,12 @@ class Planner:
         return bouncer.admin_user is not None and not self._read_only
 
     def _chosen(self, spec: OpSpec[Any], text: str) -> tuple[Selected, ...]:
-        among: Sequence[Bouncer | PostgresNode] = (
-            self._inventory.postgres if spec.on_node else self._inventory.bouncers
-        )
-        return parse_selector(text).select(among)
+        bouncers, nodes = self._inventory.bouncers, self._inventory.postgres
+        selector = parse_selector(text)
+        if spec.on_node:
+            wanted = f"{spec.name} acts on Postgres nodes"
+            return selector.select(nodes, Besides(bouncers, "a bouncer", wanted))
+        return selector.select(bouncers, Besides(nodes, "a Postgres node", f"{spec.name} acts on bouncers"))
 
     def _not_named(self, spec: OpSpec[Any], chosen: Iterable[Selected], text: str) -> list[LeftOut]:
         named = {one.name for one in chosen}

@@ -47,6 +47,8 @@ class Verb:
     """What the selector may name, for `--help`."""
     default_selector: str | None = None
     """What is meant when none is given; None: one must be."""
+    single: str | None = None
+    """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
     options: tuple[Option, ...] = ()
 
 
@@ -183,6 +185,7 @@ KILL_CLIENT = Verb(
     ),
     timeout_help="How long each answer is waited for.",
     targets="One bouncer.",
+    single="BOUNCER",
     options=(Option("ids", None, "ID", "Ids of clients, as SHOW CLIENTS has them.", "texts"),),
 )
 SHUTDOWN = Verb(
@@ -240,6 +243,7 @@ CANCEL = Verb(
     ),
     timeout_help="How long the end of the queries is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 TERMINATE = Verb(
@@ -253,6 +257,7 @@ TERMINATE = Verb(
     ),
     timeout_help="How long the end of the backends is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 MEND = Verb(

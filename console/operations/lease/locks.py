@@ -91,7 +91,9 @@ class BouncerLocks:
         except OSError as error:
             held.release()
             raise JournalError(
-                f"the locks of bouncers cannot be kept: {error.strerror or error}", where=str(self._folder)
+                f"the locks of bouncers cannot be kept: {error.strerror or error}; nothing was sent",
+                where=str(self._folder),
+                hint="free space or mend its permissions",
             ) from error
         except RefusedError:
             held.release()

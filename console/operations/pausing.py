@@ -11,11 +11,12 @@ a WAIT_CLOSE (trap T1). Source: pgbouncer-admin.md, sections 2 and 6.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from console.errors import AdminError, NodeError
 from console.model.rows import Pool
-from console.operations.control import Stopped, insist
+from console.operations.control import Stopped
 from console.operations.observe import read_paused, read_pools
 from console.operations.outcome import SHUTTING_DOWN, EventKind, Holder, Outcome, TargetReceipt
 from console.operations.pause import patience_s
@@ -66,6 +67,10 @@ class Ending:
     good: bool = False
     """It was held as wanted, and its time is over."""
     interrupted: bool = False
+    what: str = ""
+    """Good: what was done while it was held."""
+    then: Callable[[TargetReceipt], Awaitable[TargetReceipt]] | None = None
+    """Looks at the target once more when it was let go, and may change its receipt."""
 
 
 class NotHeld(Exception):
@@ -81,6 +86,8 @@ class Pausing:
 
     def __init__(self, step: Step) -> None:
         self.step = step
+        self.sent_at_s: float | None = None
+        """When PAUSE went out, on the monotonic clock; None: not yet."""
         self.held_at_s: float | None = None
         """When it was seen held, on the monotonic clock; None: not yet."""
         self.last: Look | None = None
@@ -128,6 +135,7 @@ class Pausing:
         begun = loop.time()
         end = begun + limit_s
         probe_at = begun + PROBE_S
+        self.sent_at_s = step.clock.monotonic_s()
         pending = step.control.background(step.send(self._pauser, step.statements[0], None))
         self._pending = pending
         answered = was_paused = False
@@ -173,6 +181,12 @@ class Pausing:
         paused = await self._read_state(self._watch) if self.cheap_state else None
         self.last = Look(mine, paused)
         return self.last
+
+    @property
+    def rescue(self) -> WriteSession:
+        """The session that resumes it: opened before PAUSE was sent, and free while it is held."""
+        assert self._rescue is not None, "opened before"
+        return self._rescue
 
     async def still_paused(self) -> bool | None:
         """Say whether it is paused, whatever that costs; None when a paused database is no longer listed.
@@ -221,10 +235,10 @@ class Pausing:
         )[:HOLDERS_SHOWN]
 
     def _tell_waiting(self, seen: Look, remaining_s: float) -> None:
-        busy = ", ".join(_busy(seen.pools)) or "the pooler's answer"
+        holding = ", ".join(busy(seen.pools)) or "the pooler's answer"
         self.step.tell(
             EventKind.WAITING,
-            f"waiting for {busy}; resumed in {remaining_s:.1f} s otherwise",
+            f"waiting for {holding}; resumed in {remaining_s:.1f} s otherwise",
             {"servers": seen.servers, "remaining_s": round(remaining_s, 3)},
         )
 
@@ -261,6 +275,8 @@ class Pausing:
             answer = await self._catch_late_pause() or answer
         paused = None if answer is None else await read_back_paused(step, self._rescue)
         reason = ending.detail if not ending.good or held_s is None else f"held for {held_s:.1f} s"
+        if ending.what:
+            reason = f"{ending.what}; {reason}"
         if _NOT_PAUSED in (answer or "") and self.held_at_s is not None and not late:
             step.warn(SOMEBODY)
             reason += ", resumed by somebody else meanwhile"
@@ -276,7 +292,7 @@ class Pausing:
             detail,
             {None: None, True: "paused", False: "running"}[paused],
             verified=("read back: not paused",) if paused is False else (),
-            still_active=() if ending.good or not self.last else tuple(_busy(self.last.pools)),
+            still_active=() if ending.good or not self.last else tuple(busy(self.last.pools)),
             holders=self._holders or (),
             next_steps=() if paused is False else _mend(step, answer),
             clients_cut_at_s=cut_at(step, self.last.pools if self.last else ()) if paused else None,
@@ -339,7 +355,8 @@ def _not_in_time(limit_s: float, *, answered: bool, servers: int) -> str:
     return f"not complete within {limit_s:g} s ({left}{'' if answered else ', no answer'})"
 
 
-def _busy(pools: tuple[Pool, ...]) -> list[str]:
+def busy(pools: tuple[Pool, ...]) -> list[str]:
+    """Return the pools that are not drained, one text each."""
     return [
         f"{pool.database}/{pool.user} ({pool.pool_mode or 'mode n/a'}): {plural(pool.servers, 'server')}, "
         f"{pool.cl_active} active and {pool.cl_waiting} waiting clients"
@@ -361,37 +378,3 @@ def cut_at(step: Step, pools: tuple[Pool, ...]) -> float | None:
         return None
     waited_s = max((pool.maxwait_us for pool in pools), default=0) / 1_000_000
     return step.clock.wall_s() + max(0.0, patience[1] - waited_s)
-
-
-async def wait_for_foreign_pause(step: Step) -> TargetReceipt:
-    """Somebody else paused it: report no change once it is drained; it is theirs, so it is never resumed."""
-    watch = await step.connector.reader(step.target.bouncer)
-    try:
-        return await _until_drained(step, watch)
-    finally:
-        await insist(lambda: close_quietly(watch))
-
-
-async def _until_drained(step: Step, watch: ReadSession) -> TargetReceipt:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + step.parameters.timeout_s
-    while True:
-        pools = await step.control.wait(read_pools(watch, step.dialect, timeout_s=step.query_timeout_s))
-        seen = Look(tuple(p for p in pools if step.target.database in (None, p.database)), True)
-        if not seen.servers:
-            return step.receipt(
-                Outcome.NO_CHANGE,
-                "it was paused already",
-                "paused",
-                verified=("no server connection is left",),
-                clients_cut_at_s=cut_at(step, seen.pools),
-            )
-        if loop.time() >= end:
-            return step.receipt(
-                Outcome.FAILED,
-                f"somebody else's pause was not drained within {step.parameters.timeout_s:g} s; "
-                "it was left alone",
-                "paused",
-                still_active=tuple(_busy(seen.pools)),
-            )
-        await step.control.pause(None, timeout_s=POLL_S)

@@ -29,6 +29,11 @@ from console.operations.reload_plan import (
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
+from console.operations.switchover.choosing import choose, spread
+from console.operations.switchover.looking import look_for_switchover
+from console.operations.switchover.parameters import SwitchoverParameters
+from console.operations.switchover.standing import switchover_standing, switchover_statements
+from console.operations.switchover.work import switch_over
 from console.poolers.base import Capability
 
 _POOLERS = frozenset({Scope.POOLER})
@@ -294,6 +299,38 @@ _MEND: OpSpec[Observation] = OpSpec(
     spread=mend_targets,
 )
 
+_SWITCHOVER: OpSpec[Observation] = OpSpec(
+    verb=verbs.SWITCHOVER,
+    tier=Tier.CUT,
+    parameters=SwitchoverParameters,
+    scopes=_BOTH,
+    effects={
+        "transaction": "clients finish their transaction, then wait; the next one is on the new primary",
+        "statement": "clients finish their statement, then wait; the next one is on the new primary",
+        "session": "clients keep their server until they disconnect; PAUSE cannot finish while they stay",
+    },
+    stand=switchover_standing,
+    statements=switchover_statements,
+    rescue=resume_statements,
+    carry_out=None,
+    verified_by=(
+        "all are paused and drained; the replica has replayed everything and reads as a primary; databases "
+        "read as leading to it; a client's login through each bouncer reaches it"
+    ),
+    undo=None,
+    no_undo_reason=(
+        "until the promotion is sent everything is undone by itself; after it there is no way back but "
+        "another switchover, once the old primary is a replica"
+    ),
+    holds=True,
+    leased=True,
+    serial="100%",
+    look=look_for_switchover,
+    spread=spread,
+    choose=choose,
+    work=switch_over,
+)
+
 _POOLER_VERBS: tuple[OpSpec[Observation], ...] = (
     *(_PAUSE, _RESUME, _RELOAD, _RECONNECT, _DISABLE, _ENABLE),
     *(_KILL, _KILL_CLIENT, _SHUTDOWN, _SET),
@@ -302,6 +339,6 @@ _NODE_VERBS: tuple[OpSpec[backends.Seen], ...] = (_CANCEL, _TERMINATE)
 REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
-    | {_MEND.name: _MEND}
+    | {_MEND.name: _MEND, _SWITCHOVER.name: _SWITCHOVER}
 )
 """By command name, in the order of `verbs.VERBS`."""

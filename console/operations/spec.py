@@ -19,8 +19,11 @@ from console.operations.verbs import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
-    from console.config.schema import Bouncer, PostgresNode
+    from console.config.schema import Bouncer, Inventory, PostgresNode
+    from console.config.selector import Selected
+    from console.operations.holding import Held
     from console.operations.outcome import TargetReceipt
+    from console.operations.pausing import Ending
     from console.operations.reach import Reach
     from console.operations.sessions import ReadSession
     from console.operations.step import Step
@@ -157,9 +160,13 @@ class OpSpec(Generic[S]):
     """How a verb on Postgres nodes reads its target; None for verbs on poolers."""
     node_facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
     """What a permit of a verb on Postgres nodes is bound to."""
-    spread: Callable[[Observation], tuple[str | None, ...]] | None = None
+    spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
+    choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
+    """Which bouncers a selector means that names something else, such as the node behind them."""
+    work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None
+    """What is done while all targets are held, and how each ends; None: they are held for a time."""
 
     @property
     def name(self) -> str:

@@ -38,9 +38,7 @@ class Pair:
         )
         self.primary.start()
         self.replica = workshop.keep(
-            PostgresServer(
-                "replica", place / "r", workshop.launcher, workshop.secrets, primary=self.primary
-            )
+            PostgresServer("replica", place / "r", workshop.launcher, workshop.secrets, primary=self.primary)
         )
         self.replica.start()
         until(lambda: bool(self.replica.value("SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)")))

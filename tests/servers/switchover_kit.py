@@ -1,10 +1,11 @@
-"""What tests of switchovers share: a primary, its replica, bouncers in front of it, and `pooldeck` in a shell."""
+"""What tests of switchovers share: a primary, its replica, bouncers in front, `pooldeck` in a shell."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
@@ -14,6 +15,7 @@ from tests.servers.cli_kit import Shell, until
 from tests.servers.load_kit import make_ledger
 
 PROBE = APP_USERS[1]
+_PROBE = f'probe_user = "{PROBE}"\nprobe_database = "app"\nprobe_password_from = "env:PROBE_WORD"'
 
 
 class Pair:
@@ -29,8 +31,7 @@ class Pair:
         folder: Path,
         versions: Sequence[str | None],
         *,
-        defaults: str = "",
-        ini: dict[str, object] | None = None,
+        ini: Mapping[str, Any] | None = None,
     ) -> None:
         place = workshop.place("pair")
         self.primary = workshop.keep(
@@ -44,19 +45,16 @@ class Pair:
         until(lambda: bool(self.replica.value("SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)")))
         make = MakePgBouncer(workshop, lambda: self.primary)
         self.bouncers: dict[str, PgBouncerServer] = {
-            f"edge-{number}": make(version, name=f"edge{number}", **(ini or {}))  # type: ignore[arg-type]
+            f"edge-{number}": make(version, name=f"edge{number}", **(ini or {}))
             for number, version in enumerate(versions, start=1)
         }
         self.folder = folder
-        self.shell = Shell(self.bouncers, folder, more=f"{defaults or self._probe()}\n{self._nodes()}")
+        self.shell = Shell(self.bouncers, folder, more=f"{_PROBE}\n{self._nodes()}")
         self.shell.environ |= {
             "SUPER_WORD": workshop.secrets.password(SUPERUSER),
             "PROBE_WORD": workshop.secrets.password(PROBE),
         }
         make_ledger(self.primary)
-
-    def _probe(self) -> str:
-        return f'probe_user = "{PROBE}"\nprobe_database = "app"\nprobe_password_from = "env:PROBE_WORD"'
 
     def _nodes(self) -> str:
         return "".join(
@@ -67,6 +65,8 @@ role = "{node.role}"
 tcp = "{node.host}:{node.port}"
 sslmode = "disable"
 databases = ["app"]
+user = "{SUPERUSER}"
+password_from = "env:SUPER_WORD"
 admin_user = "{SUPERUSER}"
 admin_password_from = "env:SUPER_WORD"
 """
@@ -119,16 +119,16 @@ admin_password_from = "env:SUPER_WORD"
 
 @contextmanager
 def pair(
-    workshop: Workshop, folder: Path, versions: Sequence[str | None] = (None,), **more: str
+    workshop: Workshop,
+    folder: Path,
+    versions: Sequence[str | None] = (None,),
+    *,
+    ini: Mapping[str, Any] | None = None,
 ) -> Iterator[Pair]:
     """Bring a pair up and take it down."""
-    with ExitStack() as stack:
-        stack.callback(workshop.end_test)
-        made = Pair(workshop, folder, versions, **more)  # type: ignore[arg-type]
-        yield stack.enter_context(_shell_of(made))
-
-
-@contextmanager
-def _shell_of(made: Pair) -> Iterator[Pair]:
-    with made.shell:
-        yield made
+    try:
+        made = Pair(workshop, folder, versions, ini=ini)
+        with made.shell:
+            yield made
+    finally:
+        workshop.end_test()

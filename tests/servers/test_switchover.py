@@ -1,4 +1,4 @@
-"""`pooldeck switchover` on a primary, its replica and real bouncers: what goes well, and every way it does not."""
+"""`pooldeck switchover` on a primary, its replica and real bouncers: done, undone, or finished later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kept(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A pair for tests after which everything is as before."""
     runtime = tempfile.mkdtemp(prefix="pd-x", dir="/tmp")
     try:
-        with pair(workshop, tmp_path_factory.mktemp("kept")) as made:
+        with pair(workshop, tmp_path_factory.mktemp("kept"), (None, "1.26")) as made:
             made.shell.environ["XDG_RUNTIME_DIR"] = runtime
             yield made
     finally:
@@ -44,7 +44,8 @@ def fresh(workshop: Workshop, tmp_path: Path) -> Iterator[Pair]:
 
 
 def _agreed(made: Pair, *more: str, clients: int = 0) -> list[str]:
-    return [*made.words(*more), "--yes", "--confirm", f"edge-1 {clients}"]
+    name = "edge-1" if len(made.bouncers) == 1 else "test"
+    return [*made.words(*more), "--yes", "--confirm", f"{name} {clients}"]
 
 
 def _is_as_before(made: Pair) -> None:
@@ -52,12 +53,21 @@ def _is_as_before(made: Pair) -> None:
     assert made.aims() == made.at_primary
     assert not made.is_fenced
     assert not made.is_promoted
-    with made.bouncers["edge-1"].connect() as client:
-        assert client.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+    for server in made.bouncers.values():
+        with server.connect() as client:
+            assert client.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
 
 
 def _stages(made: Pair) -> list[str]:
     return [record["stage"] for record in made.shell.records("switchover")]
+
+
+def _read_until(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr is not None
+    line = ""
+    while words not in line:
+        line = process.stderr.readline()
+        assert line, f"it ended without {words!r}"
 
 
 @contextlib.contextmanager
@@ -115,12 +125,15 @@ def test_a_replica_that_lags_beyond_the_budget_is_not_waited_for(kept: Pair) -> 
     _is_as_before(kept)
 
 
-def test_a_bouncer_that_does_not_drain_is_resumed(kept: Pair) -> None:
+@pytest.mark.parametrize("allowed", ["0", "1"])
+def test_a_bouncer_that_does_not_drain_keeps_all_from_it(kept: Pair, allowed: str) -> None:
     before = _stages(kept)
     with open_transaction(kept.bouncers["edge-1"]):
-        done = kept.shell(*_agreed(kept, "--timeout", "1", clients=1))
+        done = kept.shell(*_agreed(kept, "--timeout", "1", "--max-failed", allowed, clients=1))
     assert done.returncode == 1, done.stderr
-    assert "not complete within 1 s" in " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
+    assert "not complete within 1 s" in text
+    assert ("for all or for none" if allowed == "1" else "edge-1 could not be paused") in text
     _is_as_before(kept)
     assert _stages(kept) == before, "neither node was touched"
 
@@ -137,7 +150,7 @@ def test_somebody_who_writes_without_a_bouncer_is_not_cut_off(kept: Pair) -> Non
 def test_interrupted_before_the_promotion_it_is_undone(kept: Pair) -> None:
     with _replay_paused(kept):
         process = kept.shell.start(*_agreed(kept, "--catch-up", "15s"))
-        until(lambda: kept.shell.paused())
+        _read_until(process, "replica replays what primary has")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
@@ -155,24 +168,10 @@ def test_killed_before_the_promotion_its_guardian_resumes(kept: Pair) -> None:
     _is_as_before(kept)
 
 
-def test_what_is_wrong_is_said_by_the_plan(kept: Pair) -> None:
-    def plan(*more: str) -> str:
-        return " ".join(kept.shell(*more, "--plan").stdout.split())
-
-    assert "no probe_user" not in plan(*kept.words())
-    turned = ["switchover", "replica", "--to", "primary", "--fence", "none"]
-    assert kept.shell(*turned, "--plan").returncode == 2, "nothing leads to the replica"
-    away = plan(*kept.words("--to-address", "10.0.0.9:5432"))
-    assert "host 127.0.0.1 → 10.0.0.9" in away or "10.0.0.9:5432" in away
-    for words, reason in (
-        (("switchover", "primary", "--to", "replica", "--fence", "stop"), "--stop-command go together"),
-        (("switchover", "primary", "--to", "primary", "--fence", "none"), "is no other Postgres node"),
-        (("switchover", "primary", "--to", "replica"), "--fence"),
-        (("switchover", "edge-1", "--to", "replica", "--fence", "none"), "moves a Postgres node"),
-    ):
-        wrong = kept.shell(*words)
-        assert wrong.returncode == 2
-        assert reason in " ".join(wrong.stderr.split())
+def test_a_node_that_nothing_leads_to_is_nothing_to_do(kept: Pair) -> None:
+    turned = kept.shell("switchover", "replica", "--to", "primary", "--fence", "none", "--plan")
+    assert turned.returncode == 2
+    assert "lists nothing of the kind" in turned.stderr
 
 
 # -- after the promotion ----------------------------------------------------------------------------
@@ -231,6 +230,23 @@ def test_a_bouncer_whose_file_somebody_changes_is_told_and_can_be_finished(fresh
     assert again.returncode == 0, again.stderr
     assert fresh.aims() == fresh.at_replica
     assert ini.read_text().endswith("; a remark\n"), "everything else is kept"
+
+
+def test_the_old_primary_is_stopped_and_a_command_moves_the_bouncers(fresh: Pair) -> None:
+    ini = fresh.bouncers["edge-1"].config_path
+    done = fresh.shell(
+        *fresh.words(
+            *("--stop-command", f"sh -c 'kill -INT $(head -1 {fresh.primary.data_dir}/postmaster.pid)'"),
+            *("--retarget", "command"),
+            *("--retarget-command", f"sed -i s/port={fresh.primary.port}/port={fresh.replica.port}/ {ini}"),
+            fence="stop",
+        ),
+        *("--yes", "--confirm", "edge-1 0"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not fresh.primary.running
+    assert fresh.aims() == fresh.at_replica
+    assert _stages(fresh) == ["stopping", "promoting", "promoted"]
 
 
 def test_no_password_is_left_anywhere(kept: Pair, workshop: Workshop) -> None:

@@ -130,13 +130,16 @@ def _with_files(found: SwitchLook, look: Look, config: ConfigLook) -> SwitchLook
     parameters, seen = look.parameters, look.observation
     try:
         leading = dict(_leading(config.texts, parameters.old))
+        moved = dict(_leading(config.texts, frozenset({parameters.new})))
         texts = apply_changes(config.texts, _changes(leading, parameters.new), _sticky(look))
     except (EditError, IniError) as error:
         return but(error.message)
     missing = [
         one.name
         for one in seen.databases
-        if leads_to(one, parameters.old) and one.name not in leading and _EVERYTHING not in leading
+        if leads_to(one, parameters.old)
+        and not {one.name, _EVERYTHING} & leading.keys()
+        and one.name not in moved  # an earlier run wrote it and came no further
     ]
     if missing:
         return but(
@@ -184,14 +187,14 @@ def _sticky(look: Look) -> tuple[str, ...]:
     return tuple(key for key, one in look.observation.config.items() if one.default is None)
 
 
-def _leading(texts: ConfigTexts, old: frozenset[Address]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the lines of `[databases]` that lead to the node, and their options."""
+def _leading(texts: ConfigTexts, known: frozenset[Address]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the lines of `[databases]` that lead to one of some addresses, and their options."""
     for (section, name), entry in in_force(scan(texts)[0]).items():
         if section == "databases":
             options = dict(connection_pairs(entry))
             hosts = options.get("host", "").split(",")
             port = _port(options, entry)
-            leads = [(host, port) in old for host in hosts]
+            leads = [(host, port) in known for host in hosts]
             if any(leads) and len(hosts) > 1:
                 raise EditError(f"{name} has a list of hosts", where=str(entry.place))
             if any(leads):

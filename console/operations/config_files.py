@@ -104,7 +104,14 @@ class HostFiles(Protocol):
         ...
 
     async def names_in(self, folder: str, *, timeout_s: float) -> tuple[str, ...]:
-        """Return the names in a folder, those changed last first; () when it cannot be read."""
+        """Return the names in a folder; () when it cannot be read."""
+        ...
+
+    async def newest_first(self, paths: Sequence[str], *, timeout_s: float) -> tuple[str, ...]:
+        """Return those of the files that are there, the one whose inode changed last first.
+
+        A copy has the other times of its original; names with a line end in them are left out.
+        """
         ...
 
     async def remove(self, path: str, *, timeout_s: float) -> str | None:
@@ -282,11 +289,16 @@ class CommandFiles:
 
     async def names_in(self, folder: str, *, timeout_s: float) -> tuple[str, ...]:
         """See `HostFiles.names_in`."""
-        # By the time of the inode: a copy has the other times of its original.
-        done = await self._do("ls", "-1act", "--", folder, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES)
-        if isinstance(done, str) or done.exit_status != 0:
+        done = await self._do("ls", "-1a", "--", folder, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES)
+        return _lines(done)
+
+    async def newest_first(self, paths: Sequence[str], *, timeout_s: float) -> tuple[str, ...]:
+        """See `HostFiles.newest_first`."""
+        if not paths:
             return ()
-        return tuple(done.stdout.decode("utf-8", "surrogateescape").splitlines())
+        done = await self._do("ls", "-1dct", "--", *paths, timeout_s=timeout_s)
+        known = set(paths)
+        return tuple(line for line in _lines(done) if line in known)
 
     async def remove(self, path: str, *, timeout_s: float) -> str | None:
         """See `HostFiles.remove`."""
@@ -325,3 +337,9 @@ class CommandFiles:
             return await self._run((*self._prefix, *words), timeout_s, limit_bytes, stdin)
         except NodeError as error:
             return error.message
+
+
+def _lines(done: CommandResult | str) -> tuple[str, ...]:
+    if isinstance(done, str):
+        return ()
+    return tuple(done.stdout.decode("utf-8", "surrogateescape").split("\n"))

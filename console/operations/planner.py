@@ -268,4 +268,4 @@ def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
         option = next((one for one in spec.verb.options if one.field == key), None)
         name = (option.flag or option.metavar) if option is not None else f"--{key.removesuffix('_s')}"
         wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-        raise UsageError(f"{spec.name}: {name} {wrong}") from None
+        raise UsageError(f"{spec.name}: {f'{name} ' if key else ''}{wrong}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from console.guard.verdict import Tier
 from console.operations import availability, backends, kill, kill_client, reconnect, settings, shutdown, verbs
+from console.operations.config_specs import CONFIG_SPECS
 from console.operations.ending import carry_out_shutdown
 from console.operations.mend import (
     carry_out_mend,
@@ -303,5 +304,6 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
     | {_MEND.name: _MEND}
+    | {spec.name: spec for spec in CONFIG_SPECS}
 )
 """By command name, in the order of `verbs.VERBS`."""

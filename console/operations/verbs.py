@@ -6,7 +6,9 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 
@@ -20,11 +22,17 @@ class Option:
     """`--for`; None: a positional argument behind the selector."""
     metavar: str
     help: str
-    kind: Literal["duration", "text", "texts", "switch"] = "text"
-    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more; `switch` takes none."""
+    kind: Literal["duration", "text", "texts", "pairs", "switch"] = "text"
+    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more, `pairs` likewise, each `KEY=VALUE`;
+    `switch` takes none."""
     default: str | None = None
     """As it would be typed; None: must be given (a switch: off)."""
     choices: tuple[str, ...] = ()
+
+    @property
+    def is_many(self) -> bool:
+        """Whether it takes more than one."""
+        return self.kind in ("texts", "pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Verb:
     """How one operation is presented."""
 
     name: str
-    """The command, and the name of its page in docs/operations/."""
+    """The command; two words when it belongs to a group of `GROUPS`."""
     title: str
     """For the palette, e.g. `Pause`."""
     summary: str
@@ -49,6 +57,16 @@ class Verb:
     """What is meant when none is given; None: one must be."""
     options: tuple[Option, ...] = ()
 
+    @property
+    def page(self) -> str:
+        """Its page in docs/operations/, without `.md`."""
+        return self.name.replace(" ", "-")
+
+
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {"config": "Compare and change the configuration files of bouncers."}
+)
+"""First words of commands that have two, and what they are about."""
 
 PAUSE = Verb(
     name="pause",
@@ -268,7 +286,61 @@ MEND = Verb(
     timeout_help="Seconds for the pooler's answer.",
     default_selector="all",
 )
+_ALL_OF_IT = (
+    "The files are read over SSH and checked as they would be, for that very process; files with an error "
+    "are never written. Each file is kept beside itself, replaced whole, and RELOAD is sent and read back. "
+    "When anything is amiss the files are put back and reloaded at once."
+)
+_EACH_COMMAND = "How long the pooler's answer is waited for."
+CONFIG_SET = Verb(
+    name="config set",
+    title="Config set",
+    summary="Change keys in the files of a bouncer, and reload it.",
+    help=(
+        "KEY is a setting, or databases.NAME, databases.NAME.OPTION, users.NAME.OPTION: pool_mode=session, "
+        "databases.app.pool_size=20. Comments, order and everything else in the files stay as they are; "
+        f"included files are followed.\n\n{_ALL_OF_IT}\n\n"
+        "Settings that only a restart takes are written and told. No secret is taken from the command line."
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(
+        Option("changes", None, "KEY=VALUE", "What is to stand in the files.", "pairs", default=""),
+        Option("remove", "--remove", "KEY", "Take a key out; may be given again.", "texts", default=""),
+    ),
+)
+CONFIG_PUSH = Verb(
+    name="config push",
+    title="Config push",
+    summary="Put a whole main file on bouncers, and reload them.",
+    help=(
+        "FILE, of this machine, takes the place of the main file of each target. Settings that tell a "
+        "process from its peers keep the value they have there: listen_addr, listen_port, unix_socket_dir, "
+        f"pidfile, logfile, peer_id, syslog_ident, job_name.\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(
+        Option("file", None, "FILE", "A whole pgbouncer.ini."),
+        Option("keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default=""),
+        Option("take", "--take", "KEY", "Take this one of FILE after all.", "texts", default=""),
+    ),
+)
+CONFIG_ROLLBACK = Verb(
+    name="config rollback",
+    title="Config rollback",
+    summary="Put back the files of before a config change.",
+    help=(
+        "A run of config set, push or rollback keeps what it replaces beside each file, as "
+        "NAME.pooldeck-RUN. Without --run the newest is put back; a second rollback brings the change back."
+        f"\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(Option("run", "--run", "RUN", "Whose backups, as its receipt has it.", default=""),),
+)
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
     *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+    *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
 )

@@ -57,8 +57,8 @@ async def _compare(options: Globals, selector: str, *, as_json: bool) -> int:
 
 
 def _objects(found: ConfigDiff) -> Iterator[str]:
-    for one in (*found.targets, *found.between):
-        yield json.dumps(one.as_dict())
+    yield from (json.dumps(one.as_dict()) for one in found.targets)
+    yield from (json.dumps(one.as_dict()) for one in found.between)
     for out in found.unreachable:
         yield json.dumps({"type": "unreachable", "target": out.name, "reason": out.reason})
 

@@ -157,7 +157,7 @@ def _given(texts: ConfigTexts) -> Iterator[str]:
 
 
 def _said(look: ConfigLook) -> dict[str, str]:
-    """Return what files come to: settings that are not given at their default, databases as they are shown."""
+    """Return what files come to: settings, their defaults too, and databases as they are shown."""
     judged = look.judged
     assert judged is not None, "only files that were judged are compared"
     assert look.texts is not None, "only files that were read are compared"

@@ -235,14 +235,15 @@ class CommandFiles:
     async def copy(self, source: str, target: str, *, sha256: str | None, timeout_s: float) -> str | None:
         """See `HostFiles.copy`."""
         new = target + NEW
+        problem = None
         for words in (("rm", "-f", "--", new), ("cp", "-p", "--", source, new)):
-            problem = failed(await self._do(*words, timeout_s=timeout_s))
-            if problem is not None:
-                return problem
-        problem = await self._differs(source, new, sha256, timeout_s)
+            problem = problem or failed(await self._do(*words, timeout_s=timeout_s))
+        if problem is None:
+            problem = await self._differs(source, new, sha256, timeout_s)
         if problem is None:
             problem = failed(await self._do("mv", "-f", "--", new, target, timeout_s=timeout_s))
         if problem is not None:
+            # A copy that a full disk ended is there in part.
             await self._do("rm", "-f", "--", new, timeout_s=timeout_s)
         return problem
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from console.config.pgbouncer_expect import Expected
+from console.config.pgbouncer_texts import Trouble
 from console.errors import AdminError, NodeError
 from console.operations.config_backups import backup_of, remove_old
 from console.operations.config_change import ConfigChange, FileEdit
@@ -163,7 +164,7 @@ class _Change:
         step = self._step
         lines = reading.changes.lines
         words = state_words(step.target, reading.after)
-        changed = await changed_files(self._after)
+        changed = await self._changed_since()
         if changed:
             return step.receipt(
                 Outcome.FAILED,
@@ -192,6 +193,22 @@ class _Change:
             differences=lines,
             next_steps=(*self._restart(reading), *self._rollback()),
         )
+
+    async def _changed_since(self) -> list[str]:
+        """Return the files that somebody else has changed; one that cannot be read now is only told."""
+        texts = self._after.texts
+        assert texts is not None, "it was judged"
+        found = await asyncio.gather(
+            *(self._host.read(path, timeout_s=self._timeout_s) for path in texts.files)
+        )
+        changed = []
+        for now in found:
+            written = texts.files[now.path]
+            if now.content is None and now.trouble is Trouble.OTHER and written.content is not None:
+                self._step.warn(f"{now.path} could not be read once more: {now.why}")
+            elif (now.sha256, now.trouble) != (written.sha256, written.trouble):
+                changed.append(now.path)
+        return changed
 
     async def _keep_good(self, look: ConfigLook) -> None:
         kept = await keep_good(look)

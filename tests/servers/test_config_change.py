@@ -1,4 +1,4 @@
-"""`config set`, `push` and `rollback` against real PgBouncers, here and over SSH, and what goes wrong there."""
+"""`config set`, `push` and `rollback` against real PgBouncers, here and over SSH, and its faults."""
 
 from __future__ import annotations
 

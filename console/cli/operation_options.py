@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from console.cli.context import bouncers_and_nodes
 from console.errors import UsageError
-from console.operations.rollout_options import ROLLOUT_OPTIONS
+from console.operations.rollout_options import rollout_options
 from console.operations.verbs import Option, Verb
 
 _REQUIRED = inspect.Parameter.empty
@@ -118,13 +118,13 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
         _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED),
         *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
         *(_of_option(option, _AGREE) for option in _SHARED),
-        *(_of_option(option, _MANY) for option in ROLLOUT_OPTIONS.values()),
+        *(_of_option(option, _MANY) for option in rollout_options(verb).values()),
         *(_of_option(option, _OUTPUT) for option in _SHOW),
     ]
 
     def command(**given: Any) -> int:
         context: typer.Context = given.pop("context")
-        _refuse_empty(context, given)
+        _refuse_empty(context, verb, given)
         return run(context, _wish(verb, own, given, _globals(context)))
 
     command.__name__ = verb.name
@@ -140,8 +140,9 @@ def _parameter(name: str, annotation: Any, default: Any = _REQUIRED) -> inspect.
 
 def _selector(verb: Verb) -> Any:
     given = verb.default_selector
+    name = verb.single or "SELECTOR"
     return typer.Argument(
-        metavar="SELECTOR" if given is None else "[SELECTOR]",
+        metavar=name if given is None else f"[{name}]",
         help=verb.targets if given is None else f"{verb.targets} Default: {given}.",
         show_default=False,
         autocompletion=bouncers_and_nodes,
@@ -184,7 +185,7 @@ def _default(option: Option) -> Any:
     return [] if option.is_many else option.default
 
 
-def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
+def _refuse_empty(context: typer.Context, verb: Verb, given: Mapping[str, Any]) -> None:
     """Refuse an option that is there without a value.
 
     A variable that a script has not set must not make `--save "$FILE"` a real run, or lift a limit.
@@ -192,7 +193,7 @@ def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: one is empty.
     """
-    for option in (*_SHARED, *ROLLOUT_OPTIONS.values()):
+    for option in (*_SHARED, *rollout_options(verb).values()):
         source = context.get_parameter_source(option.field)
         if given[option.field] == "" and source is not None and source.name == "COMMANDLINE":
             raise UsageError("it is empty", where=option.flag or "", hint="give it a value, or leave it out")
@@ -212,7 +213,7 @@ def _wish(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: s
         op=verb.name,
         selector=given["selector"],
         parameters={option.field: _value(option, given[option.field]) for option in own},
-        rollout={field: given[field] for field in ROLLOUT_OPTIONS if given[field]},
+        rollout={field: given[field] for field in rollout_options(verb) if given[field]},
         plan_only=given["plan"] or save is not None,
         save=save,
         approve=approve,
@@ -248,7 +249,7 @@ def _globals(context: typer.Context) -> str:
 
 def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: str) -> str:
     words = [before, verb.name, shlex.quote(given["selector"])]
-    for option in (*own, *_SHARED, *ROLLOUT_OPTIONS.values()):
+    for option in (*own, *_SHARED, *rollout_options(verb).values()):
         value = given[option.field]
         given_empty = option.flag is None and value == ""
         if option.field in _BESIDE or value == _default(option) or not (value or given_empty):

@@ -24,12 +24,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from console.config.files import read_bounded
+from console.config.pgbouncer_settings import KINDS, OPTIONS
 from console.errors import UsageError
 
 MAIN_SECTION = "pgbouncer"
 SECTIONS = (MAIN_SECTION, "databases", "users", "peers")
 MAX_INCLUDE_DEPTH = 10
 """`MAX_INCLUDE` of cfparser.c."""
+_TELLABLE = frozenset(KINDS).union(*OPTIONS.values())
+"""Names that may be shown."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _SPACE = " \t\n\v\f\r"
@@ -203,6 +206,11 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def told(name: str) -> str:
+    """Return a name as a message may have it: any other word may be part of a password without its quotes."""
+    return name if name in _TELLABLE else "a word that is no option"
+
+
 class _Reader:
     """Follows cfparser.c's `parse_ini_file_internal` and `load_handler`."""
 
@@ -263,11 +271,10 @@ class _Reader:
             # PgBouncer's own view is bytes up to a zero.
             return decoded(self._source(path).split(b"\0", 1)[0])
         except OSError as error:
-            reason = error.strerror or str(error)
             what = f"the included file {path}" if chain else "the file"
             self._stop(
                 Mistake(Stop.UNREADABLE, at_include, path),
-                f"{what} cannot be read: {reason}",
+                f"{what} cannot be read: {error.strerror or error}",
                 where=str(at_include or path),
             )
             return None
@@ -285,8 +292,7 @@ class _Reader:
             return end  # a circle of files with several includes each would be followed for ever
         if len(chain) > MAX_INCLUDE_DEPTH:
             self._overflown = True
-            names = {step.rpartition(":")[0] for step in chain}
-            circle = len(names) < len(chain)
+            circle = len({step.rpartition(":")[0] for step in chain}) < len(chain)
             self._stop(
                 Mistake(Stop.CIRCLE if circle else Stop.TOO_DEEP, place),
                 f"includes nest deeper than {MAX_INCLUDE_DEPTH}{' (they go in a circle)' * circle}",
@@ -320,8 +326,7 @@ class _Reader:
         if quoted:
             closing = text.find("'", at + 1)
             if closing <= at + 1:
-                message = "syntax error: a quoted key has no end or is empty"
-                self._stop(Mistake(Stop.SYNTAX, place), message)
+                self._stop(Mistake(Stop.SYNTAX, place), "syntax error: a quoted key has no end or is empty")
                 return end
             key, at = text[at + 1 : closing], closing + 1
         else:
@@ -331,7 +336,7 @@ class _Reader:
         if text[at : at + 1] != "=":
             self._stop(
                 Mistake(Stop.SYNTAX, place),
-                f"syntax error after {key!r}: '=' expected" if key else "syntax error: no key",
+                f"syntax error after {told(key)}: '=' expected" if key else "syntax error: no key",
                 hint="keys are letters, digits and _ . - *; comments stand on lines of their own",
             )
             return max(end, _line_end(text, at))

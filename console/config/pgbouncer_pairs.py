@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from console.config.pgbouncer_ini import Entry, IniError
+from console.config.pgbouncer_ini import Entry, IniError, told
 
 _QUOTED = re.compile(r"'((?:[^']|'')*+)'")
 """Possessive: a doubled quote is never taken for a closing one."""
@@ -87,7 +87,7 @@ def _pairs(entry: Entry) -> Iterator[Pair]:
         name = text[start:at]
         at = _spaces(text, at)
         if not name or text[at : at + 1] != "=":
-            raise _bad(entry, f"after {name!r} there is no '='" if name else "a name is missing")
+            raise _bad(entry, f"{told(name)} has no '='" if name else "a name is missing")
         pair = _pair(entry, name, start, _spaces(text, at + 1))
         yield pair
         at = pair.end
@@ -98,7 +98,7 @@ def _pair(entry: Entry, name: str, start: int, at: int) -> Pair:
     if text[at : at + 1] == "'":
         found = _QUOTED.match(text, at)
         if found is None:
-            raise _bad(entry, f"the quotes of {name} do not end")
+            raise _bad(entry, f"the quotes of {told(name)} do not end")
         value, end = found[1].replace("''", "'"), found.end()
         # What touches the closing quote is cut off by PgBouncer: it takes one character for the separator.
         end += text[end : end + 1] not in ("", " ")
@@ -107,13 +107,15 @@ def _pair(entry: Entry, name: str, start: int, at: int) -> Pair:
         end = len(text) if end < 0 else end
         value = text[at:end]
     if not value:
-        raise _bad(entry, f"{name} has no value")
+        raise _bad(entry, f"{told(name)} has no value")
     return Pair(name, value, start, at, end)
 
 
 def _bad(entry: Entry, message: str) -> IniError:
     return IniError(
-        f"syntax error in the connection string of {entry.key}: {message}", where=str(entry.place)
+        f"syntax error in the connection string of {entry.key}: {message}",
+        where=str(entry.place),
+        hint="a value with spaces stands in single quotes",
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +16,14 @@ from typing import Protocol
 from console.config.pgbouncer_texts import HostFile, Trouble
 from console.config.schema import Bouncer
 from console.errors import NodeError
-from console.operations.host_commands import (
-    SHORT_OUTPUT_BYTES,
-    Runner,
-    failed,
-    line_of,
-    owner_of,
-    run_here,
-    trouble_of,
-)
+from console.hosts.commands import IN_CONTAINERS, SHORT_OUTPUT_BYTES, Runner, commands_of
+from console.operations.command_words import failed, line_of, owner_of, trouble_of
 from console.transport.base import CommandResult, Transport
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """Of one file; ten thousand databases take 1 MiB."""
 NEW = ".pooldeck-new"
 """Behind the name of a file while it is written; renamed when it is complete."""
-_IN_CONTAINERS = frozenset({"docker", "swarm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +113,14 @@ class HostFiles(Protocol):
 def files_of(bouncer: Bouncer, transport: Transport | None) -> HostFiles | str:
     """Return the files of the host of `bouncer`; a clause instead, when there is no way to them."""
     process = bouncer.process
-    if process is not None and process.kind in _IN_CONTAINERS:
+    if process is not None and process.kind in IN_CONTAINERS:
         return "it runs in a container, whose files are not read from outside"
-    sudo = process is not None and process.sudo
+    machine = commands_of(bouncer, transport)
+    if machine is not None:
+        return CommandFiles(machine.runner, where=machine.where, sudo=machine.sudo)
     if bouncer.host is not None:
-        host = bouncer.host
-        if transport is None:
-            return f"the host {host} cannot be reached from here"
-        reachable = transport
-
-        async def over_ssh(
-            argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
-        ) -> CommandResult:
-            return await reachable.run(
-                host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes, stdin=stdin
-            )
-
-        return CommandFiles(over_ssh, where=f"host {host}", sudo=sudo)
-    if not _is_here(bouncer):
-        return "the inventory names no host for it, so its files cannot be reached over SSH"
-    return CommandFiles(run_here, where="this machine", sudo=sudo)
-
-
-def _is_here(bouncer: Bouncer) -> bool:
-    if bouncer.unix is not None:
-        return True
-    address = bouncer.tcp_host or ""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+        return f"the host {bouncer.host} cannot be reached from here"
+    return "the inventory names no host for it, so its files cannot be reached over SSH"
 
 
 class CommandFiles:

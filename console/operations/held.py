@@ -14,12 +14,13 @@ from collections.abc import Sequence
 
 from console.errors import AdminError, NodeError, PooldeckError
 from console.operations.control import Stopped, insist
+from console.operations.foreign import wait_for_foreign_pause
 from console.operations.holding import Hold
 from console.operations.job import Job
 from console.operations.lease.base import Lease
 from console.operations.lease.cover import arm_for
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
-from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing, wait_for_foreign_pause
+from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing
 from console.operations.plan import TargetPlan
 from console.operations.step import Step, plural, why
 from console.operations.target import Target

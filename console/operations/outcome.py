@@ -11,6 +11,8 @@ from typing import Any
 from console.operations.target import Target
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+SHUTTING_DOWN = "shutting down"
+"""The state word of a pooler that will exit by itself, and what it says to a RESUME."""
 
 
 class Outcome(StrEnum):
@@ -44,6 +46,8 @@ class EventKind(StrEnum):
     """A target is paused and drained."""
     HOLDING = "holding"
     """All targets are held; `data` has `remaining_s`, `waiting` and `maxwait_s`."""
+    ENDING = "ending"
+    """The target will exit by itself, once nobody is left: sessions on it keep it from that."""
     NOTE = "note"
     UNDOING = "undoing"
     WARNING = "warning"
@@ -133,6 +137,13 @@ class TargetReceipt:
     """Somebody cancelled it, and it was undone."""
     skipped_because: str | None = None
     """Why it was not begun, or was ended, because of another target or of the gate; None: it was not."""
+
+    @property
+    def shuts_down(self) -> bool:
+        """Whether the pooler was left shutting down, or said that it is."""
+        return self.after == SHUTTING_DOWN or any(
+            SHUTTING_DOWN in (exchange.reply or "") for exchange in self.exchanges
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""

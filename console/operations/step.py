@@ -96,13 +96,21 @@ class Step:
         Raises:
             AdminError: the pooler refused. NodeError: no answer.
         """
+        return await self.exchange(statement, lambda: session.execute(statement, timeout_s))
+
+    async def exchange(self, statement: str, ask: Callable[[], Awaitable[str]]) -> str:
+        """Have `ask` carry one statement out and return the reply; it is told and kept, whatever comes back.
+
+        Raises:
+            AdminError, NodeError: what `ask` raised.
+        """
         self.tell(EventKind.SENT, f"→ {statement}")
         begun = self.clock.monotonic_s()
         reply: str | None = None
         place = len(self.exchanges)
         self.exchanges.append(Exchange(statement, None, None))
         try:
-            reply = await session.execute(statement, timeout_s)
+            reply = await ask()
         except AdminError as error:
             reply = f"ERROR: {error.message}"
             raise

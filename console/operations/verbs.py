@@ -55,6 +55,8 @@ class Verb:
     """What the selector may name, for `--help`."""
     default_selector: str | None = None
     """What is meant when none is given; None: one must be."""
+    single: str | None = None
+    """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
     options: tuple[Option, ...] = ()
 
     @property
@@ -105,7 +107,9 @@ RESUME = Verb(
     summary="Let the clients of a paused bouncer or database go on.",
     help=(
         "Ends a pause and reads back that it is over. Resuming a bouncer does not lift the pause of a "
-        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay."
+        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay.\n\n"
+        "A bouncer that is suspended (until 1.25) lets no console in: its process is looked for on its host, "
+        "and gets the signal that means RESUME."
     ),
     timeout_help="Seconds for the pooler's answer.",
 )
@@ -201,6 +205,7 @@ KILL_CLIENT = Verb(
     ),
     timeout_help="How long each answer is waited for.",
     targets="One bouncer.",
+    single="BOUNCER",
     options=(Option("ids", None, "ID", "Ids of clients, as SHOW CLIENTS has them.", "texts"),),
 )
 SHUTDOWN = Verb(
@@ -258,6 +263,7 @@ CANCEL = Verb(
     ),
     timeout_help="How long the end of the queries is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 TERMINATE = Verb(
@@ -271,6 +277,7 @@ TERMINATE = Verb(
     ),
     timeout_help="How long the end of the backends is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 MEND = Verb(

@@ -185,6 +185,10 @@ def _view(name: str) -> Callable[[PooldeckApp, str], None]:
     return run
 
 
+def _retry(app: PooldeckApp, argument: str) -> None:
+    app.operating.retry(argument)
+
+
 VIEW_COMMANDS: tuple[Command, ...] = (
     Command("fleet", "", "Every bouncer and Postgres node.", _view("fleet"), aliases=("bouncers", "f")),
     Command(
@@ -212,6 +216,14 @@ VIEW_COMMANDS: tuple[Command, ...] = (
     Command("faults", "", "Show only rows that need a look, or all again.", lambda app, _: app.faults_only()),
     Command(
         "freeze", "", "Stop refreshing, or go on.", lambda app, _: app.action_freeze(), aliases=("unfreeze",)
+    ),
+    Command(
+        "retry",
+        "[SELECTOR]",
+        "Try to log in now to bouncers that do not answer, also to those that shut down. Without a selector: "
+        "the marked rows, or the row under the cursor.",
+        _retry,
+        _targets,
     ),
     Command("runs", "", "Operations of this session and how they ended.", _view("runs")),
     Command("leases", "", "Pauses that runs of this machine hold: whose, and until when.", _view("leases")),

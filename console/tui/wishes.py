@@ -15,7 +15,7 @@ from typing import Any
 from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout
-from console.operations.rollout_options import ROLLOUT_OPTIONS, rollout_of
+from console.operations.rollout_options import rollout_of, rollout_options
 from console.operations.verbs import Option, Verb
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"]|"")*"?)+')
@@ -59,7 +59,8 @@ def parts_of(text: str) -> list[Part]:
 def flags_of(verb: Verb) -> dict[str, Option]:
     """Return what can be written as `key=value` or as a switch, by key."""
     timeout = Option("timeout_s", "--timeout", "TIME", verb.timeout_help, "duration", f"{verb.timeout_s:g}")
-    flags = [option for option in verb.options if option.flag] + [timeout, _REASON, *ROLLOUT_OPTIONS.values()]
+    own = [option for option in verb.options if option.flag]
+    flags = [*own, timeout, _REASON, *rollout_options(verb).values()]
     return {_key(option): option for option in flags}
 
 
@@ -78,7 +79,7 @@ def wants_more(verb: Verb) -> bool:
 
 def usage(verb: Verb) -> str:
     """Return how it is written: `[SELECTOR] KEY VALUE [timeout=TIME]`."""
-    words = ["SELECTOR" if positionals_of(verb) else "[SELECTOR]"]
+    words = [verb.single or ("SELECTOR" if positionals_of(verb) else "[SELECTOR]")]
     words += [option.metavar + ("..." if option.is_many else "") for option in positionals_of(verb)]
     for option in verb.options:
         if option.flag is None:
@@ -117,7 +118,7 @@ def parse(verb: Verb, text: str, *, serial: str) -> Wish:
         if option.flag and option.default is None and option.kind != "switch" and option.field not in given:
             raise UsageError(f"{verb.name} wants {_key(option)}={_expected(option)}")
     reason = given.pop("reason", None)
-    rollout = rollout_of({field: given.pop(field, "") for field in ROLLOUT_OPTIONS}, serial)
+    rollout = rollout_of({field: given.pop(field, "") for field in rollout_options(verb)}, serial)
     return Wish(verb.name, selector, _defaults(verb) | given, rollout, reason or None)
 
 

@@ -16,10 +16,11 @@ import pytest
 import pytest_asyncio
 
 from console.errors import NodeError, Phase
+from console.hosts import commands
+from console.hosts.commands import run_here
 from console.lab.bouncer import PgBouncerServer
-from console.operations import config_files, config_run
+from console.operations import config_run
 from console.operations.config_diff import config_diff
-from console.operations.host_commands import run_here
 from console.operations.outcome import Outcome, TargetReceipt
 from console.transport.base import CommandResult
 from tests.harness.faults import FaultProxy
@@ -125,7 +126,7 @@ async def test_commands_that_are_lost_anywhere_leave_the_old_file_or_the_new_one
     monkeypatch.setattr(config_run, "_RETRY_S", 0.05)
     desk = ReloadDesk(make_pgbouncer("1.24"), tmp_path / "journal.jsonl")
     losing = Losing()
-    monkeypatch.setattr(config_files, "run_here", losing)
+    monkeypatch.setattr(commands, "run_here", losing)
     texts = {size: desk.ini.read_bytes().replace(b"_size = 10", b"_size = %d" % size) for size in (10, 7)}
     seen = set()
     async with desk.service:

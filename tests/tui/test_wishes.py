@@ -101,6 +101,8 @@ def test_a_limit_alone_keeps_the_waves_of_the_verb() -> None:
         ("shutdown", "edge-1a", "shutdown wants mode=one of now, wait-for-servers, wait-for-clients"),
         ("shutdown", "edge-1a mode=later", "'later' is none of now"),
         ("reload", "all max-unavailable=0", "is no number of targets"),
+        ("cancel", "primary 1 serial=1", "there is no serial="),
+        ("kill-client", "edge-1a", ":kill-client BOUNCER ID..."),
     ],
 )
 def test_what_cannot_be_read_says_what_is_expected(op: str, text: str, says: str) -> None:

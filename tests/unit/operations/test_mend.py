@@ -46,7 +46,7 @@ class Scene:
             Inventory(
                 fleet="test",
                 environment="production",
-                bouncers=(Bouncer(name="edge", tcp="127.0.0.1:6432", admin_user="a", monitor_user="m"),),
+                bouncers=(Bouncer(name="edge", tcp="127.0.0.1:6432", admin_user="admin", monitor_user="m"),),
             ),
             Reach(pooler, past=self.past),
             Journal(folder / "journal.jsonl", SystemClock(), Actor.current({})),

@@ -17,16 +17,18 @@ from console.config.pgbouncer_lint_files import Lint, lint
 from console.errors import RefusedError, UsageError
 from console.guard.verdict import Tier
 from console.lab.secrets import ADMIN
+from console.model.version import Version
 from console.operations import reload_files
 from console.operations.config_files import NEW
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.plan import TargetPlan
 from tests.harness.servers import MakePgBouncer
 from tests.servers.reload_kit import ReloadDesk
-from tests.servers.ssh_kit import kit
-from tests.servers.test_operations_reload import desk, far
+from tests.servers.ssh_kit import SshKit, kit
+from tests.servers.test_operations_reload import far
 
-__all__ = ["desk", "far", "kit"]
+__all__ = ["far", "kit"]
+QUOTED_KEYS = Version(1, 25)
 SET, PUSH, ROLLBACK = "config set", "config push", "config rollback"
 
 
@@ -36,6 +38,15 @@ async def one(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> AsyncIterator[Re
     made = ReloadDesk(make_pgbouncer("1.24"), tmp_path / "journal.jsonl")
     async with made.service:
         yield made
+
+
+@pytest_asyncio.fixture
+async def away(make_pgbouncer: MakePgBouncer, tmp_path: Path, kit: SshKit) -> AsyncIterator[ReloadDesk]:
+    """Likewise, behind SSH, whose account is no root."""
+    async with kit.transport(host=kit.host(kit.sshd())) as transport:
+        made = ReloadDesk(make_pgbouncer("1.26"), tmp_path / "journal.jsonl", transport)
+        async with made.service:
+            yield made
 
 
 async def plan_of(desk: ReloadDesk, op: str, **parameters: Any) -> TargetPlan:
@@ -98,18 +109,18 @@ async def test_keys_are_changed_in_the_file_and_in_the_process(far: ReloadDesk) 
 
 
 async def test_what_the_file_says_already_and_the_process_does_not_needs_only_a_reload(
-    desk: ReloadDesk,
+    one: ReloadDesk,
 ) -> None:
-    desk.edit(lambda text: text.replace("default_pool_size = 10", "default_pool_size = 7"))
-    plan = await plan_of(desk, SET, changes=("default_pool_size=7",))
+    one.edit(lambda text: text.replace("default_pool_size = 10", "default_pool_size = 7"))
+    plan = await plan_of(one, SET, changes=("default_pool_size=7",))
     assert plan.statements == ("RELOAD",)
-    ok(await desk.do(SET, changes=("default_pool_size=7",)))
-    assert desk.setting("default_pool_size") == "7"
-    assert backups(desk) == []
+    ok(await one.do(SET, changes=("default_pool_size=7",)))
+    assert one.setting("default_pool_size") == "7"
+    assert backups(one) == []
 
 
-async def test_a_value_that_pgbouncer_refuses_is_refused_before_anything_is_written(desk: ReloadDesk) -> None:
-    before = desk.ini.read_bytes()
+async def test_a_value_that_pgbouncer_refuses_is_refused_before_anything_is_written(one: ReloadDesk) -> None:
+    before = one.ini.read_bytes()
     for asked, words in (
         ("default_pool_size=many", "default_pool_size must be a whole number"),
         ("no_such_setting=1", "knows no setting no_such_setting"),
@@ -118,20 +129,33 @@ async def test_a_value_that_pgbouncer_refuses_is_refused_before_anything_is_writ
         ("databases.nobody.pool_size=1", "[databases] has no line of nobody"),
         ("admin_users=", "nobody could administer it any more"),
     ):
-        plan = await desk.service.plan(SET, "edge", changes=(asked,))
+        plan = await one.service.plan(SET, "edge", changes=(asked,))
         assert words in (plan.targets[0].blocked or ""), asked
         with pytest.raises(RefusedError):
-            desk.submit(plan)
-    assert desk.ini.read_bytes() == before
-    assert desk.meddler.sent == []
-    assert os.listdir(desk.ini.parent).count(desk.ini.name + NEW) == 0
+            one.submit(plan)
+    assert one.ini.read_bytes() == before
+    assert one.meddler.sent == []
+    assert os.listdir(one.ini.parent).count(one.ini.name + NEW) == 0
 
 
-async def test_a_broken_file_is_mended(desk: ReloadDesk) -> None:
-    desk.edit(lambda text: text.replace("[pgbouncer]\n", "[pgbouncer]\nno_such_setting = 1\n"))
-    assert (await desk.plan()).blocked is not None
-    ok(await desk.do(SET, remove=("no_such_setting",)))
-    assert (await desk.plan()).blocked is None
+@pytest.mark.trap("T29")
+async def test_an_odd_name_is_written_as_its_version_reads_it(far: ReloadDesk) -> None:
+    asked = ('databases."odd name"=host=127.0.0.1 port=1 dbname=app',)
+    plan = await plan_of(far, SET, changes=asked)
+    if far.server.version < QUOTED_KEYS:
+        assert "before 1.25 a key in quotes is a syntax error" in (plan.blocked or "")
+        return
+    ok(await far.do(SET, changes=asked))
+    assert "'odd name' = host=127.0.0.1 port=1 dbname=app" in far.ini.read_text()
+    ok(await far.do(SET, remove=('databases."odd name"',)))
+    assert "odd name" not in far.ini.read_text()
+
+
+async def test_a_broken_file_is_mended(one: ReloadDesk) -> None:
+    one.edit(lambda text: text.replace("[pgbouncer]\n", "[pgbouncer]\nno_such_setting = 1\n"))
+    assert (await one.plan()).blocked is not None
+    ok(await one.do(SET, remove=("no_such_setting",)))
+    assert (await one.plan()).blocked is None
 
 
 async def test_nothing_that_is_no_change_can_be_asked_for(one: ReloadDesk) -> None:
@@ -148,84 +172,84 @@ async def test_nothing_that_is_no_change_can_be_asked_for(one: ReloadDesk) -> No
             await one.service.plan(SET, "edge", **parameters)
 
 
-async def test_clients_that_a_change_cuts_cost_as_much_as_with_reload(desk: ReloadDesk) -> None:
-    with desk.server.connect("tiny") as client:
+async def test_clients_that_a_change_cuts_cost_as_much_as_with_reload(one: ReloadDesk) -> None:
+    with one.server.connect("tiny") as client:
         client.execute("select 1")
-        plan = await plan_of(desk, SET, remove=("databases.tiny",))
+        plan = await plan_of(one, SET, remove=("databases.tiny",))
         assert plan.tier is Tier.CUT
         assert "database tiny: removed, 1 client to be cut" in plan.notes
-        ok(await desk.do(SET, remove=("databases.tiny",)))
+        ok(await one.do(SET, remove=("databases.tiny",)))
         with pytest.raises(psycopg.OperationalError):
             client.execute("select 1")
-        ok(await desk.do(ROLLBACK))
-    with desk.server.connect("tiny") as client:
+        ok(await one.do(ROLLBACK))
+    with one.server.connect("tiny") as client:
         client.execute("select 1")
 
 
-async def test_included_files_and_links_are_followed(far: ReloadDesk) -> None:
-    folder = far.server.launcher.make_dir(far.ini.parent / "conf.d")
+async def test_included_files_and_links_are_followed(away: ReloadDesk) -> None:
+    folder = away.server.launcher.make_dir(away.ini.parent / "conf.d")
     more = folder / "more of it.ini"
-    far.server.launcher.write_file(more, b"query_timeout = 4 \r\n; caf\xe9\r\n")
-    link = far.ini.with_name("link.ini")
+    away.server.launcher.write_file(more, b"query_timeout = 4 \r\n; caf\xe9\r\n")
+    link = away.ini.with_name("link.ini")
     link.symlink_to("conf.d/more of it.ini")
-    far.edit(lambda text: text + "%include link.ini\n")
-    ok(await far.do("reload"))
-    main = far.ini.read_bytes()
-    ok(await far.do(SET, changes=("query_timeout=5",)))
+    away.edit(lambda text: text + "%include link.ini\n")
+    ok(await away.do("reload"))
+    main = away.ini.read_bytes()
+    ok(await away.do(SET, changes=("query_timeout=5",)))
     assert more.read_bytes() == b"query_timeout = 5 \r\n; caf\xe9\r\n"
     assert link.is_symlink()
-    assert far.ini.read_bytes() == main
-    assert far.setting("query_timeout") == "5"
-    receipt = ok(await far.do(ROLLBACK))
+    assert away.ini.read_bytes() == main
+    assert away.setting("query_timeout") == "5"
+    receipt = ok(await away.do(ROLLBACK))
     assert "query_timeout: 5 → 4" in receipt.differences
     assert more.read_bytes() == b"query_timeout = 4 \r\n; caf\xe9\r\n"
     assert link.is_symlink()
 
 
-async def test_secrets_are_in_no_plan_and_no_journal(desk: ReloadDesk) -> None:
-    desk.server.databases["app"] += " user=bob password='hunter2 and more'"
-    desk.server.databases["tiny"] += " password=hunter2"
-    desk.server.write_config()
-    ok(await desk.do("reload"))
-    plan = await desk.service.plan(SET, "edge", changes=("databases.app.pool_size=3",))
+async def test_secrets_are_in_no_plan_and_no_journal(one: ReloadDesk) -> None:
+    one.server.databases["app"] += " user=bob password='hunter2 and more'"
+    one.server.databases["tiny"] += " password=hunter2"
+    one.server.write_config()
+    ok(await one.do("reload"))
+    plan = await one.service.plan(SET, "edge", changes=("databases.app.pool_size=3",))
     told = f"{plan.as_dict()}{plan.targets[0].ask.found}"
-    ok(await desk.do(SET, changes=("databases.app.pool_size=3",)))
-    assert "password='hunter2 and more' pool_size=3" in desk.ini.read_text()
-    receipt = ok(await desk.do(ROLLBACK))
-    told += f"{receipt}{json.dumps(desk.records())}"
+    ok(await one.do(SET, changes=("databases.app.pool_size=3",)))
+    assert "password='hunter2 and more' pool_size=3" in one.ini.read_text()
+    receipt = ok(await one.do(ROLLBACK))
+    told += f"{receipt}{json.dumps(one.records())}"
     assert "password=(not shown)" in told
-    for secret in ("hunter2", "and more", desk.server.secrets.password(ADMIN)):
+    for secret in ("hunter2", "and more", one.server.secrets.password(ADMIN)):
         assert secret not in told
 
 
 # -- push -------------------------------------------------------------------------------------------
 
 
-async def test_a_pushed_file_leaves_each_target_its_own_identity(desk: ReloadDesk, tmp_path: Path) -> None:
-    text = desk.ini.read_text()
-    port = desk.server.port
+async def test_a_pushed_file_leaves_each_target_its_own_identity(one: ReloadDesk, tmp_path: Path) -> None:
+    text = one.ini.read_text()
+    port = one.server.port
     pushed = tmp_path / "new.ini"
     pushed.write_text(
         text.replace(f"listen_port = {port}", "listen_port = 1").replace(
             "default_pool_size = 10", "default_pool_size = 8\njob_name = other"
         )
     )
-    plan = await plan_of(desk, PUSH, file=str(pushed))
+    plan = await plan_of(one, PUSH, file=str(pushed))
     assert plan.blocked is None
     assert f"kept as it is there: listen_port = {port}" in plan.notes
     assert "kept as it is there: job_name is not set" in plan.notes
-    receipt = ok(await desk.do(PUSH, file=str(pushed)))
+    receipt = ok(await one.do(PUSH, file=str(pushed)))
     assert "default_pool_size: 10 → 8" in receipt.differences
-    assert desk.ini.read_text() == text.replace("default_pool_size = 10", "default_pool_size = 8")
-    assert (await desk.do(PUSH, file=str(pushed))).outcome is Outcome.NO_CHANGE
+    assert one.ini.read_text() == text.replace("default_pool_size = 10", "default_pool_size = 8")
+    assert (await one.do(PUSH, file=str(pushed))).outcome is Outcome.NO_CHANGE
 
-    taken = await plan_of(desk, PUSH, file=str(pushed), take=("listen_port",), keep=("default_pool_size",))
+    taken = await plan_of(one, PUSH, file=str(pushed), take=("listen_port",), keep=("default_pool_size",))
     assert f"needs a restart: listen_port: {port} → 1" in taken.notes
     pushed.write_text(pushed.read_text().replace("= 8", "= 9"))
-    kept = await plan_of(desk, PUSH, file=str(pushed), keep=("default_pool_size",))
+    kept = await plan_of(one, PUSH, file=str(pushed), keep=("default_pool_size",))
     assert not kept.changes
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        await desk.service.plan(PUSH, "edge", file=str(tmp_path / "none"))
+        await one.service.plan(PUSH, "edge", file=str(tmp_path / "none"))
 
 
 async def test_a_pushed_file_that_changes_after_the_plan_refuses_the_run(
@@ -315,27 +339,27 @@ async def test_a_change_between_write_and_reload_is_nobodys_to_undo(one: ReloadD
     assert one.ini.read_text().endswith("; a remark\n")
 
 
-async def test_a_folder_that_may_not_be_written_is_refused_beforehand(far: ReloadDesk) -> None:
-    os.chmod(far.server.directory, 0o555)
+async def test_a_folder_that_may_not_be_written_is_refused_beforehand(away: ReloadDesk) -> None:
+    os.chmod(away.server.directory, 0o555)
     try:
-        plan = await plan_of(far, SET, changes=("default_pool_size=7",))
-        assert f"{far.ini} cannot be replaced: the folder" in (plan.blocked or "")
+        plan = await plan_of(away, SET, changes=("default_pool_size=7",))
+        assert f"{away.ini} cannot be replaced: the folder" in (plan.blocked or "")
     finally:
-        os.chmod(far.server.directory, 0o700)
+        os.chmod(away.server.directory, 0o700)
 
 
-async def test_a_folder_that_closes_in_the_last_instant_leaves_all_as_it_was(far: ReloadDesk) -> None:
-    before = far.ini.read_bytes()
-    far.meddler.after_look = lambda: os.chmod(far.server.directory, 0o555)
+async def test_a_folder_that_closes_in_the_last_instant_leaves_all_as_it_was(away: ReloadDesk) -> None:
+    before = away.ini.read_bytes()
+    away.meddler.after_look = lambda: os.chmod(away.server.directory, 0o555)
     try:
-        receipt = await far.do(SET, changes=("default_pool_size=7",))
+        receipt = await away.do(SET, changes=("default_pool_size=7",))
     finally:
-        os.chmod(far.server.directory, 0o700)
+        os.chmod(away.server.directory, 0o700)
     assert receipt.outcome is Outcome.FAILED
     assert "could not be kept as" in receipt.detail
     assert "the files are as they were, and RELOAD was not sent" in receipt.detail
-    assert far.ini.read_bytes() == before
-    assert (far.meddler.sent, backups(far)) == ([], [])
+    assert away.ini.read_bytes() == before
+    assert (away.meddler.sent, backups(away)) == ([], [])
 
 
 async def test_a_run_that_is_stopped_before_reload_leaves_all_as_it_was(one: ReloadDesk) -> None:
@@ -352,7 +376,7 @@ async def test_a_run_that_is_stopped_before_reload_leaves_all_as_it_was(one: Rel
     assert (one.meddler.sent, backups(one)) == ([], [])
 
 
-async def test_a_session_that_is_lost_at_reload_is_opened_anew(desk: ReloadDesk) -> None:
-    desk.meddler.lose_reload = 1
-    ok(await desk.do(SET, changes=("default_pool_size=7",)))
-    assert desk.setting("default_pool_size") == "7"
+async def test_a_session_that_is_lost_at_reload_is_opened_anew(one: ReloadDesk) -> None:
+    one.meddler.lose_reload = 1
+    ok(await one.do(SET, changes=("default_pool_size=7",)))
+    assert one.setting("default_pool_size") == "7"

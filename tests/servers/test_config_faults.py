@@ -130,7 +130,7 @@ async def test_commands_that_are_lost_anywhere_leave_the_old_file_or_the_new_one
     texts = {size: desk.ini.read_bytes().replace(b"_size = 10", b"_size = %d" % size) for size in (10, 7)}
     seen = set()
     async with desk.service:
-        for at in range(0, 60, 5 if lost < 1000 else 9):
+        for at in range(0, 60, 7 if lost < 1000 else 11):
             # Counted from the plan's end: what is lost before it is nothing new.
             plan = await desk.service.plan(SET, "edge", changes=ASKED)
             losing.lose(at, lost)

@@ -154,7 +154,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
     complete = (lambda: list(option.choices)) if option.choices else None
     metavar = option.metavar or None
     if option.flag is None:
-        kind: Any = list[str] if option.kind == "texts" else str
+        kind: Any = list[str] if option.is_many else str
         annotation = Annotated[
             kind, typer.Argument(metavar=metavar, help=option.help, autocompletion=complete)
         ]
@@ -166,7 +166,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
             Annotated[bool, typer.Option(*flags, help=option.help, rich_help_panel=panel)],
             False,
         )
-    kind = list[str] if option.kind == "texts" else str
+    kind = list[str] if option.is_many else str
     made = typer.Option(
         *flags,
         metavar=metavar,
@@ -182,7 +182,7 @@ def _default(option: Option) -> Any:
     """Return what typer takes for the default: none at all makes it required."""
     if option.default is None:
         return _REQUIRED
-    return [] if option.kind == "texts" else option.default
+    return [] if option.is_many else option.default
 
 
 def _refuse_empty(context: typer.Context, verb: Verb, given: Mapping[str, Any]) -> None:
@@ -238,7 +238,7 @@ def _value(option: Option, value: Any) -> Any:
         for text in texts:
             if text not in option.choices and text != option.default:
                 raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
-    return tuple(value) if option.kind == "texts" else value
+    return tuple(value) if option.is_many else value
 
 
 def _globals(context: typer.Context) -> str:

@@ -32,7 +32,7 @@ SECTIONS = (MAIN_SECTION, "databases", "users", "peers")
 MAX_INCLUDE_DEPTH = 10
 """`MAX_INCLUDE` of cfparser.c."""
 _TELLABLE = frozenset(KINDS).union(*OPTIONS.values())
-"""Names that may be shown. Any other word may be part of a password that lacks its quotes."""
+"""Names that may be shown."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _SPACE = " \t\n\v\f\r"
@@ -207,7 +207,7 @@ def encoded(text: str) -> bytes:
 
 
 def told(name: str) -> str:
-    """Return a word of a file as a message may show it."""
+    """Return a name as a message may have it: any other word may be part of a password without its quotes."""
     return name if name in _TELLABLE else "a word that is no option"
 
 

@@ -22,7 +22,7 @@ from console.fleet.history import History
 from console.fleet.node import NodeTask
 from console.fleet.polling import Beat, PollBudget
 from console.fleet.record import PoolerRecord
-from console.fleet.session import PoolerSource
+from console.fleet.session import WatchedSource
 from console.fleet.store import FleetStore
 from console.fleet.tasks import PoolerTask, PostgresSource, PostgresTask
 from console.model.fleet import FleetSnapshot
@@ -51,7 +51,7 @@ class FleetCollector:
     def __init__(
         self,
         inventory: Inventory,
-        connector: PoolerSource,
+        connector: WatchedSource,
         postgres_connector: PostgresSource,
         store: FleetStore,
         clock: Clock,

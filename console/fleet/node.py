@@ -11,6 +11,7 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from console.clock import Clock
@@ -135,6 +136,11 @@ class NodeTask(ABC, Generic[S]):
         """Whether a session may stay open; asked between turns."""
         return True
 
+    @property
+    def most_wait_s(self) -> float:
+        """The longest wait between two tries to open a session; inf: the budget's."""
+        return inf
+
     def wake(self) -> None:
         """End the present wait, if there is one: something is due before the next tick."""
         self._woken = True
@@ -171,7 +177,7 @@ class NodeTask(ABC, Generic[S]):
                 await self._close(session)
         if turns and self.wanted:
             return self._rng.uniform(0.0, min(_QUICK_RETRY_S, self.budget.backoff_first_s))
-        return self._backoff.next_s(self.status.phase)
+        return min(self.most_wait_s, self._backoff.next_s(self.status.phase))
 
     async def _opened(self) -> S:
         """Open a session. Each phase has its own limit below; this one is for all of them together."""

@@ -1,7 +1,8 @@
 """Why a pooler is left alone, and what ends that.
 
 A pooler that shuts down cannot exit while a console is open (trap T13), so ours is closed and stays closed
-until another process answers. Nothing here opens or closes a session.
+until another process answers. Who shuts it down may tell us; of others nothing in SHOW does, so a pooler that
+only consoles keep is knocked at from time to time. Nothing here opens or closes a session.
 
 Seen on 1.24 and 1.26: from SHUTDOWN on no TCP login is accepted. Over its Unix socket 1.25 and later still
 lets consoles in, and the socket is gone with the process; before 1.25 it is gone at once.
@@ -13,10 +14,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from console.errors import DeadlineError, NodeError, Phase
-from console.model.derive import ADMIN_DATABASE
+from console.model.derive import ADMIN_DATABASE, application_pools
 from console.model.rows import Stats
+from console.model.sample import Sample
+from console.poolers.base import Capability, Dialect
 
+NOBODY_IS_LET_IN = "seems to shut down: no client is left, and nothing listens at its address any more"
 _REFUSED = frozenset({Phase.CONNECT, Phase.TUNNEL})
+
+
+@dataclass(slots=True)
+class Knocks:
+    """When to see whether a pooler still lets clients in."""
+
+    period_s: float
+    last_s: float | None = None
+    """None: not since it had a client."""
+
+    def due(self, sample: Sample, dialect: Dialect, now_s: float) -> bool:
+        """Say whether to knock now, and count that as done: it can wait for clients, and has none."""
+        version = sample.version
+        waits = version is not None and dialect.has(version, Capability.SHUTDOWN_MODES)
+        pools = application_pools(sample)
+        in_use = any(pool.cl_active + pool.cl_waiting for pool in pools) or sample.lists.get("login_clients")
+        if not waits or in_use:
+            self.last_s = None
+            return False
+        if self.last_s is not None and now_s - self.last_s < self.period_s:
+            return False
+        self.last_s = now_s
+        return True
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from console.errors import NodeError, Phase, PooldeckError
 from console.fleet.node import NodeStatus, NodeTask
 from console.fleet.polling import Beat, PollBudget
 from console.fleet.record import PoolerRecord, freshness_of, postgres_snapshot
-from console.fleet.rest import Rest
-from console.fleet.session import PoolerReader, PoolerSession, PoolerSource
+from console.fleet.rest import NOBODY_IS_LET_IN, Knocks, Rest
+from console.fleet.session import PoolerReader, PoolerSession, WatchedSource
 from console.model.fleet import Freshness, PoolerSnapshot, PostgresReading, PostgresSnapshot, Resting
 from console.poolers.base import Capability, Dialect
 
@@ -46,7 +46,7 @@ class PoolerTask(NodeTask[PoolerSession]):
     def __init__(
         self,
         bouncer: Bouncer,
-        source: PoolerSource,
+        source: WatchedSource,
         dialect: Dialect,
         record: PoolerRecord,
         beat: Beat,
@@ -75,6 +75,7 @@ class PoolerTask(NodeTask[PoolerSession]):
         self._session_now: PoolerSession | None = None
         self._over_unix = bouncer.unix is not None
         self._rest: Rest | None = None
+        self._knocks = Knocks(budget.knock_s)
 
     # -- leaving it alone ---------------------------------------------------------------------
 
@@ -82,6 +83,12 @@ class PoolerTask(NodeTask[PoolerSession]):
     def wanted(self) -> bool:
         """No session stays open on a pooler that is left alone."""
         return self._rest is None
+
+    @property
+    def most_wait_s(self) -> float:
+        """A login that is refused costs a pooler nothing; one that it accepts is two lines in its log."""
+        quiet = self._rest is not None and not self._rest.lets_consoles_in
+        return self.budget.knock_s if quiet else super().most_wait_s
 
     def rest(self, reason: str) -> None:
         """Close our session, and keep none until another process answers; see `console.fleet.rest`."""
@@ -176,6 +183,10 @@ class PoolerTask(NodeTask[PoolerSession]):
         if whole is not sample:
             self.record.accept(whole)
         self.record.remember(tick)
+        if self._knocks.due(whole, self._dialect, whole.monotonic_s):
+            config = whole.config.value if whole.config is not None else {}
+            if await self._source.lets_nobody_in(self.name, config):
+                self.rest(NOBODY_IS_LET_IN)
 
     async def shut(self, session: PoolerSession) -> None:
         """Close the reader."""

@@ -13,14 +13,18 @@ from console.operations.target import Target
 
 
 def without_this_journal(
-    op: str, target: Target, statements: Sequence[str], bouncer: Bouncer
+    op: str, target: Target, statements: Sequence[str], bouncer: Bouncer, *, in_shell: bool = False
 ) -> tuple[str, ...]:
-    """Return the ways to carry a verb out although the journal cannot be written; () when nothing is sent."""
+    """Return the ways to carry a verb out although the journal cannot be written; () when nothing is sent.
+
+    `in_shell`: the statements are commands for a shell on the bouncer's host.
+    """
     if not statements:
         return ()
+    command = _there(bouncer, "; ".join(statements)) if in_shell else psql_command(bouncer, statements)
     return (
         f"or keep the record elsewhere, in a folder with room: XDG_STATE_HOME=/dev/shm {target.command(op)}",
-        f"or without a record: {psql_command(bouncer, statements)}",
+        f"or without a record: {command}",
     )
 
 
@@ -35,4 +39,8 @@ def psql_command(bouncer: Bouncer, statements: Sequence[str]) -> str:
         sslmode=bouncer.sslmode if bouncer.unix is None else None,
     )
     words = ["psql", conninfo, *(word for statement in statements for word in ("-c", statement))]
-    return f"{f'on {bouncer.host}: ' if bouncer.host else ''}{shlex.join(words)}"
+    return _there(bouncer, shlex.join(words))
+
+
+def _there(bouncer: Bouncer, command: str) -> str:
+    return f"on {bouncer.host}: {command}" if bouncer.host else command

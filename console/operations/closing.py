@@ -8,21 +8,15 @@ and 1.26.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from console.config.schema import Bouncer
-from console.errors import NodeError
-from console.model.rows import Setting
 from console.operations.outcome import NOTHING
 from console.operations.spec import Look
 from console.poolers.base import Capability
-from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
-
-SSL_REQUEST = bytes.fromhex("0000000804d2162f")
-"""Every pooler answers it with one byte, whatever its TLS settings, and logs nothing."""
-_ANY_ADDRESS: Mapping[str, str] = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+from console.poolers.door import refuses, tcp_door
+from console.transport.base import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +35,11 @@ class Door:
 async def look_at_door(look: Look) -> Door:
     """Find out whether a pooler shuts down."""
     bouncer, transport = look.node, look.reach.transport
-    address = _tcp_address(look.observation.config)
+    address = tcp_door(look.observation.config)
     if look.target.database is not None or address is None or transport is None:
         return Door()  # the pause of a database is ended by its RESUME even then
     in_doubt = look.dialect.has(look.observation.version, Capability.CONSOLE_DURING_SHUTDOWN)
     if not in_doubt or not isinstance(bouncer, Bouncer) or bouncer.unix is None:
         return Door()
-    refused = await _refuses(transport, Route(bouncer.host, address, tls=False), look.timeout_s)
+    refused = await refuses(transport, Route(bouncer.host, address, tls=False), look.timeout_s)
     return Door(str(address) if refused else None)
-
-
-def _tcp_address(config: Mapping[str, Setting]) -> TcpAddress | None:
-    """Return where this process, and no other, listens on TCP; None: nowhere, or that is not known."""
-    values = {
-        key: setting.value or ""
-        for key in ("listen_addr", "listen_port", "so_reuseport")
-        if (setting := config.get(key)) is not None
-    }
-    first = values.get("listen_addr", "").split(",")[0].strip()
-    port = values.get("listen_port", "")
-    if not first or not port.isdecimal() or values.get("so_reuseport") != "0":
-        return None
-    return TcpAddress(_ANY_ADDRESS.get(first, first), int(port))
-
-
-async def _refuses(transport: Transport, route: Route, timeout_s: float) -> bool:
-    """Say whether nothing listens there; False also when that cannot be told."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            endpoint = await transport.endpoint(route, timeout_s=timeout_s)
-            try:
-                answered = await _answers(endpoint)
-            except ConnectionRefusedError:
-                return True
-            except OSError:
-                answered = False
-            return not answered and _was_refused(transport.failure_of(endpoint))
-    except (NodeError, TimeoutError):
-        return False
-
-
-async def _answers(endpoint: Endpoint) -> bool:
-    if endpoint.host.startswith("/"):
-        path = UnixAddress(endpoint.host, endpoint.port).path
-        reader, writer = await asyncio.open_unix_connection(path)
-    else:
-        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    try:
-        writer.write(SSL_REQUEST)
-        return bool(await reader.read(1))
-    finally:
-        writer.close()
-
-
-def _was_refused(failure: NodeError | None) -> bool:
-    """Say whether a tunnel's far end was refused; other failures are the tunnel's own."""
-    return failure is not None and "Connection refused" in failure.message

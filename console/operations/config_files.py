@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +16,14 @@ from typing import Protocol
 from console.config.pgbouncer_texts import HostFile, Trouble
 from console.config.schema import Bouncer
 from console.errors import NodeError
-from console.operations.host_commands import (
-    SHORT_OUTPUT_BYTES,
-    Runner,
-    failed,
-    line_of,
-    owner_of,
-    run_here,
-    trouble_of,
-)
+from console.hosts.commands import IN_CONTAINERS, SHORT_OUTPUT_BYTES, Runner, commands_of
+from console.operations.command_words import failed, line_of, owner_of, trouble_of
 from console.transport.base import CommandResult, Transport
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """Of one file; ten thousand databases take 1 MiB."""
 NEW = ".pooldeck-new"
 """Behind the name of a file while it is written; renamed when it is complete."""
-_IN_CONTAINERS = frozenset({"docker", "swarm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +95,14 @@ class HostFiles(Protocol):
         ...
 
     async def names_in(self, folder: str, *, timeout_s: float) -> tuple[str, ...]:
-        """Return the names in a folder, those changed last first; () when it cannot be read."""
+        """Return the names in a folder; () when it cannot be read."""
+        ...
+
+    async def newest_first(self, paths: Sequence[str], *, timeout_s: float) -> tuple[str, ...]:
+        """Return those of the files that are there, the one whose inode changed last first.
+
+        A copy has the other times of its original; names with a line end in them are left out.
+        """
         ...
 
     async def remove(self, path: str, *, timeout_s: float) -> str | None:
@@ -115,36 +113,14 @@ class HostFiles(Protocol):
 def files_of(bouncer: Bouncer, transport: Transport | None) -> HostFiles | str:
     """Return the files of the host of `bouncer`; a clause instead, when there is no way to them."""
     process = bouncer.process
-    if process is not None and process.kind in _IN_CONTAINERS:
+    if process is not None and process.kind in IN_CONTAINERS:
         return "it runs in a container, whose files are not read from outside"
-    sudo = process is not None and process.sudo
+    machine = commands_of(bouncer, transport)
+    if machine is not None:
+        return CommandFiles(machine.runner, where=machine.where, sudo=machine.sudo)
     if bouncer.host is not None:
-        host = bouncer.host
-        if transport is None:
-            return f"the host {host} cannot be reached from here"
-        reachable = transport
-
-        async def over_ssh(
-            argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
-        ) -> CommandResult:
-            return await reachable.run(
-                host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes, stdin=stdin
-            )
-
-        return CommandFiles(over_ssh, where=f"host {host}", sudo=sudo)
-    if not _is_here(bouncer):
-        return "the inventory names no host for it, so its files cannot be reached over SSH"
-    return CommandFiles(run_here, where="this machine", sudo=sudo)
-
-
-def _is_here(bouncer: Bouncer) -> bool:
-    if bouncer.unix is not None:
-        return True
-    address = bouncer.tcp_host or ""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+        return f"the host {bouncer.host} cannot be reached from here"
+    return "the inventory names no host for it, so its files cannot be reached over SSH"
 
 
 class CommandFiles:
@@ -228,14 +204,15 @@ class CommandFiles:
     async def copy(self, source: str, target: str, *, sha256: str | None, timeout_s: float) -> str | None:
         """See `HostFiles.copy`."""
         new = target + NEW
+        problem = None
         for words in (("rm", "-f", "--", new), ("cp", "-p", "--", source, new)):
-            problem = failed(await self._do(*words, timeout_s=timeout_s))
-            if problem is not None:
-                return problem
-        problem = await self._differs(source, new, sha256, timeout_s)
+            problem = problem or failed(await self._do(*words, timeout_s=timeout_s))
+        if problem is None:
+            problem = await self._differs(source, new, sha256, timeout_s)
         if problem is None:
             problem = failed(await self._do("mv", "-f", "--", new, target, timeout_s=timeout_s))
         if problem is not None:
+            # A copy that a full disk ended is there in part.
             await self._do("rm", "-f", "--", new, timeout_s=timeout_s)
         return problem
 
@@ -282,11 +259,16 @@ class CommandFiles:
 
     async def names_in(self, folder: str, *, timeout_s: float) -> tuple[str, ...]:
         """See `HostFiles.names_in`."""
-        # By the time of the inode: a copy has the other times of its original.
-        done = await self._do("ls", "-1act", "--", folder, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES)
-        if isinstance(done, str) or done.exit_status != 0:
+        done = await self._do("ls", "-1a", "--", folder, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES)
+        return _lines(done)
+
+    async def newest_first(self, paths: Sequence[str], *, timeout_s: float) -> tuple[str, ...]:
+        """See `HostFiles.newest_first`."""
+        if not paths:
             return ()
-        return tuple(done.stdout.decode("utf-8", "surrogateescape").splitlines())
+        done = await self._do("ls", "-1dct", "--", *paths, timeout_s=timeout_s)
+        known = set(paths)
+        return tuple(line for line in _lines(done) if line in known)
 
     async def remove(self, path: str, *, timeout_s: float) -> str | None:
         """See `HostFiles.remove`."""
@@ -325,3 +307,9 @@ class CommandFiles:
             return await self._run((*self._prefix, *words), timeout_s, limit_bytes, stdin)
         except NodeError as error:
             return error.message
+
+
+def _lines(done: CommandResult | str) -> tuple[str, ...]:
+    if isinstance(done, str):
+        return ()
+    return tuple(done.stdout.decode("utf-8", "surrogateescape").split("\n"))

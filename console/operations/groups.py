@@ -1,6 +1,7 @@
 """Who else serves when targets are taken out: the checks on peer groups and label groups. Pure.
 
-A member is healthy when it answered and is not paused, suspended or a target itself.
+A member is healthy when it answered and is not paused, suspended or a target itself. Cancel requests find
+their way between peers by a number in them whose form changed with 1.21 (trap T22).
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from console.config.schema import Bouncer
+from console.model.version import Version
 from console.operations.spec import Absence
+
+CANCEL_CHANGED = Version(1, 21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,25 @@ def check_groups(
             f"{peers[0]}; --allow-last goes on all the same",
         )
     return GroupCheck(tuple(text for _, text in found))
+
+
+def mixed_peers(versions: Mapping[str, Version], bouncers: Collection[Bouncer]) -> Iterator[str]:
+    """Yield a warning for each peer group whose members do not understand each other's cancel requests.
+
+    `versions` is by name, of those that answered.
+    """
+    groups: dict[str, dict[Version, list[str]]] = {}
+    for bouncer in bouncers:
+        if bouncer.peer_group is not None and bouncer.name in versions:
+            group = groups.setdefault(bouncer.peer_group, {})
+            group.setdefault(versions[bouncer.name], []).append(bouncer.name)
+    for name, members in groups.items():
+        if min(members) < CANCEL_CHANGED <= max(members):
+            runs = ", ".join(f"{version} on {', '.join(names)}" for version, names in sorted(members.items()))
+            yield (
+                f"peer group {name} runs {runs}: a cancel request that meets a peer on the other side of "
+                f"{CANCEL_CHANGED.major}.{CANCEL_CHANGED.minor} is lost"
+            )
 
 
 def _emptied(

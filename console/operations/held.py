@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from console.errors import AdminError, NodeError, PooldeckError
 from console.operations.control import Stopped, insist
-from console.operations.foreign_pause import wait_for_foreign_pause
+from console.operations.foreign import wait_for_foreign_pause
 from console.operations.holding import Held, Hold
 from console.operations.job import Job
 from console.operations.lease.base import Lease

@@ -168,6 +168,7 @@ class Job:
             control=control,
             query_timeout_s=self.planner.query_timeout_s(item.target.bouncer),
             say=tell,
+            run_id=self.run_id,
         )
 
     async def _refuse(self, step: Step, changed: tuple[str, ...]) -> TargetReceipt:
@@ -194,7 +195,8 @@ class Job:
         entry = self.planner.entry(item.target.bouncer)
         if not self.plan.rescues or not isinstance(entry, Bouncer):
             return ()
-        return without_this_journal(self.plan.op, item.target, item.statements, entry)
+        in_shell = self.plan.spec.on(item.ask.seen).in_shell
+        return without_this_journal(self.plan.op, item.target, item.statements, entry, in_shell=in_shell)
 
     def _intent(self, item: TargetPlan) -> dict[str, Any]:
         return {

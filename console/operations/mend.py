@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from console.model.claims import Claim
+from console.model.claims import Claim, claim_on
 from console.operations.observe import Observation
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
@@ -48,8 +48,7 @@ async def look_for_left(look: Look) -> Left:
         return Left()
     target = look.target
     claims = [claim for claim in await past.claims() if claim.bouncer == target.bouncer]
-    own = [claim for claim in claims if claim.database == target.database]
-    claim = max(own, key=lambda one: (one.alive, one.since_wall_s), default=None)
+    claim = claim_on(claims, target.bouncer, target.database)
     if target.database is not None:
         return Left(claim)
     over = {

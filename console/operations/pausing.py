@@ -235,10 +235,10 @@ class Pausing:
         )[:HOLDERS_SHOWN]
 
     def _tell_waiting(self, seen: Look, remaining_s: float) -> None:
-        holding = ", ".join(busy(seen.pools)) or "the pooler's answer"
+        busy = ", ".join(busy_pools(seen.pools)) or "the pooler's answer"
         self.step.tell(
             EventKind.WAITING,
-            f"waiting for {holding}; resumed in {remaining_s:.1f} s otherwise",
+            f"waiting for {busy}; resumed in {remaining_s:.1f} s otherwise",
             {"servers": seen.servers, "remaining_s": round(remaining_s, 3)},
         )
 
@@ -292,7 +292,7 @@ class Pausing:
             detail,
             {None: None, True: "paused", False: "running"}[paused],
             verified=("read back: not paused",) if paused is False else (),
-            still_active=() if ending.good or not self.last else tuple(busy(self.last.pools)),
+            still_active=() if ending.good or not self.last else tuple(busy_pools(self.last.pools)),
             holders=self._holders or (),
             next_steps=() if paused is False else _mend(step, answer),
             clients_cut_at_s=cut_at(step, self.last.pools if self.last else ()) if paused else None,
@@ -355,8 +355,8 @@ def _not_in_time(limit_s: float, *, answered: bool, servers: int) -> str:
     return f"not complete within {limit_s:g} s ({left}{'' if answered else ', no answer'})"
 
 
-def busy(pools: tuple[Pool, ...]) -> list[str]:
-    """Return the pools that are not drained, one text each."""
+def busy_pools(pools: tuple[Pool, ...]) -> list[str]:
+    """Say of each pool that is not drained who is on it."""
     return [
         f"{pool.database}/{pool.user} ({pool.pool_mode or 'mode n/a'}): {plural(pool.servers, 'server')}, "
         f"{pool.cl_active} active and {pool.cl_waiting} waiting clients"

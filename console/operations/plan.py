@@ -87,10 +87,19 @@ class TargetPlan:
     """Who is hit, in detail; None: not read."""
     hits: int | None = None
     """Clients that it hits, where those are not all of the target's pools."""
+    evidence: tuple[str, ...] = ()
+    """How its state was found out, where no SHOW says it."""
+    is_counted: bool = True
+    """False: nobody is let in, so nobody could count its clients and servers."""
 
     @property
-    def clients(self) -> int:
-        """Clients that it hits: those of the pools it touches, unless the verb means only some."""
+    def clients(self) -> int | None:
+        """Clients that it hits: those of the pools it touches, unless the verb means only some.
+
+        None: they could not be counted.
+        """
+        if not self.is_counted:
+            return None
         if self.hits is not None:
             return self.hits
         return sum(pool.clients for pool in self.pools)
@@ -170,9 +179,11 @@ class Plan:
         return self.spec.rescues
 
     @property
-    def clients(self) -> int:
-        """Clients connected to what it touches."""
-        return sum(item.clients for item in self.targets if item.changes)
+    def clients(self) -> int | None:
+        """Clients connected to what it touches; None: not all of them could be counted."""
+        counts = [item.clients for item in self.targets if item.changes]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     @property
     def changes(self) -> bool:
@@ -260,12 +271,13 @@ def _target_dict(item: TargetPlan) -> dict[str, Any]:
         "why": item.why,
         "version": item.version,
         "present": item.present,
+        "evidence": list(item.evidence),
         "changes": item.changes,
         "statements": list(item.statements),
         "rescue": list(item.rescue),
         "effects": list(item.effects),
         "clients": item.clients,
-        "servers": item.servers,
+        "servers": item.servers if item.is_counted else None,
         "pools": [asdict(pool) for pool in item.pools],
         "radius": None if item.radius is None else item.radius.as_dict(),
         "query_wait_timeout_s": item.query_wait_timeout_s,

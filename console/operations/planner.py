@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,8 +16,9 @@ from console.clock import Clock
 from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
+from console.model.claims import Claim
 from console.operations.choice import databases_of
-from console.operations.groups import GroupCheck, check_groups, peers_of
+from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.observe import Observation, observe
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, TargetPlan
@@ -26,6 +28,7 @@ from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
+from console.operations.suspended import Suspended, look_if_suspended
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
 from console.poolers.base import Capability
@@ -71,7 +74,7 @@ class Planner:
         left_out = [item for group in found for item in group if isinstance(item, LeftOut)]
         if not items and not unreachable:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
-        groups = await self._groups(spec, [item.target.bouncer for item in items], checked)
+        groups = await self._groups(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
         return Plan(
             spec=spec,
@@ -212,16 +215,22 @@ class Planner:
         parameters: Parameters,
         *,
         radius: bool,
-    ) -> tuple[list[Ask[Observation]], list[Radius | None]]:
+    ) -> tuple[list[Ask[Any]], list[Radius | None]]:
         """Read a pooler once for all its targets, over one session."""
         dialect = dialect_for(bouncer.kind)
         timeout_s = self.query_timeout_s(bouncer.name)
-        seen = await self.observe(bouncer)
+        try:
+            seen = await self.observe(bouncer)
+        except NodeError as error:
+            if spec.suspended is None:
+                raise
+            return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
         targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
-        asks: list[Ask[Observation]] = []
+        asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
         if not targets:
             return asks, radii
+        claims = await self._claims(bouncer.name)
         reader = await self._reach.connector.reader(bouncer.name)
         try:
             for target in targets:
@@ -231,7 +240,7 @@ class Planner:
                         Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
                     )
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
-                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s))
+                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
             if radius:
                 backends = self._reach.backends
                 radii += await read_radii(
@@ -241,13 +250,55 @@ class Planner:
             await close_quietly(reader)
         return asks, radii
 
-    async def _groups(self, spec: OpSpec[Any], names: Sequence[str], parameters: Parameters) -> GroupCheck:
+    async def _from_outside(
+        self, bouncer: Bouncer, wanted: Selected | Sequence[Target], parameters: Parameters, error: NodeError
+    ) -> Ask[Suspended]:
+        """Look at a pooler that lets nobody in.
+
+        Raises:
+            NodeError: it is not suspended, or one of its databases is meant.
+        """
+        # A command may have to wait for the SSH connection first.
+        connect_s = bouncer.connect_timeout_s or self._inventory.defaults.connect_timeout_s
+        timeout_s = self.query_timeout_s(bouncer.name) + connect_s
+        seen = await look_if_suspended(bouncer, self._reach.transport, error, timeout_s=timeout_s)
+        target = Target(bouncer.name)
+        meant = [wanted] if isinstance(wanted, Selected) else wanted
+        if any(one.database is not None for one in meant):
+            raise NodeError(
+                error.phase,
+                "it is suspended as a whole, so its databases cannot be looked at",
+                where=bouncer.name,
+                hint=target.command("resume"),
+            )
+        return Ask(target, seen, parameters, dialect_for(bouncer.kind))
+
+    async def _claims(self, bouncer: str) -> tuple[Claim, ...]:
+        past = self._reach.past
+        return () if past is None else tuple(one for one in await past.claims() if one.bouncer == bouncer)
+
+    async def _groups(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> GroupCheck:
         if spec.absence is Absence.NONE or spec.on_node:
             return GroupCheck()
-        peers = peers_of(names, self._inventory.bouncers)
-        healthy = dict(zip(peers, await asyncio.gather(*map(self._is_healthy, peers)), strict=True))
+        bouncers = self._inventory.bouncers
+        names = [item.target.bouncer for item in items]
+        peers = peers_of(names, bouncers)
+        seen = dict(zip(peers, await asyncio.gather(*map(self._glance, peers)), strict=True))
+        healthy = {
+            name: one is not None and not (one.state.paused or one.state.suspended)
+            for name, one in seen.items()
+        }
         allow_last = bool(getattr(parameters, "allow_last", False))
-        return check_groups(names, self._inventory.bouncers, healthy, spec.absence, allow_last=allow_last)
+        found = check_groups(names, bouncers, healthy, spec.absence, allow_last=allow_last)
+        versions = {name: one.version for name, one in seen.items() if one is not None}
+        versions |= {
+            item.target.bouncer: item.ask.seen.version
+            for item in items
+            if isinstance(item.ask.seen, Observation)
+        }
+        return replace(found, warnings=(*found.warnings, *mixed_peers(versions, bouncers)))
 
     async def _others(self, spec: OpSpec[Any], items: Sequence[TargetPlan]) -> list[str]:
         """Say which other run works on a target."""
@@ -258,12 +309,12 @@ class Planner:
         holders = await asyncio.gather(*(asyncio.to_thread(locks.holder, name) for name in names))
         return [f"{who} is running on {name}" for name, who in zip(names, holders, strict=True) if who]
 
-    async def _is_healthy(self, name: str) -> bool:
+    async def _glance(self, name: str) -> Observation | None:
+        """Read a pooler that is no target; None: it does not answer."""
         try:
-            seen = await self.observe_by_name(name)
+            return await self.observe_by_name(name)
         except PooldeckError:
-            return False
-        return not seen.state.paused and not seen.state.suspended
+            return None
 
 
 def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
@@ -275,4 +326,4 @@ def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
         option = next((one for one in spec.verb.options if one.field == key), None)
         name = (option.flag or option.metavar) if option is not None else f"--{key.removesuffix('_s')}"
         wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-        raise UsageError(f"{spec.name}: {name} {wrong}") from None
+        raise UsageError(f"{spec.name}: {f'{name} ' if key else ''}{wrong}") from None

@@ -8,7 +8,7 @@ Source: pgbouncer-admin.md, traps T10 and T11.
 from __future__ import annotations
 
 from console.operations.radius_text import NAMES_SHOWN, who, who_at_console
-from console.operations.radius_values import Held, Radius
+from console.operations.radius_values import Console, Held, Radius
 from console.view.numbers import duration_s
 
 WAITED_PERCENT = 25
@@ -16,8 +16,15 @@ WAITED_PERCENT = 25
 
 
 def operators(radius: Radius) -> tuple[str, ...]:
-    """Name the other admins at the pooler's console; those who can only look are left out."""
+    """Name the other admins at the pooler's console; those who can only look are left out.
+
+    The guardian and the keeper of a lease are told as what they are: nobody types there.
+    """
     admins = [one for one in radius.consoles or () if one.admin]
+    return (*_people(radius, [one for one in admins if not one.stands_by]), *_standing_by(admins))
+
+
+def _people(radius: Radius, admins: list[Console]) -> tuple[str, ...]:
     if not admins:
         return ()
     names = _some([who_at_console(one) for one in admins])
@@ -26,6 +33,16 @@ def operators(radius: Radius) -> tuple[str, ...]:
         others = "one admin is" if len(admins) == 1 else f"{len(admins)} admins are"
         return (f"{others} at this admin console, and one of them may be this session: {names}",)
     return (f"{others} at this admin console and may act too: {names}",)
+
+
+def _standing_by(admins: list[Console]) -> tuple[str, ...]:
+    guards = [one for one in admins if one.stands_by]
+    if not guards:
+        return ()
+    return (
+        "a run of Pooldeck holds something here, or is about to, and what would end it stands by at this "
+        f"admin console: {_some([who_at_console(one) for one in guards])}; pooldeck leases",
+    )
 
 
 def waiting_warnings(

@@ -23,6 +23,7 @@ LINES_SHOWN = 6
 _SENDS_COLUMNS = 12
 _RADIUS_WIDTH = 66
 _MODES = ("transaction", "statement", "session")
+_NOT_COUNTED = "its clients could not be counted: nobody is let in"
 _Grouping = Callable[[Callable[[TargetPlan], Iterable[str]], Iterable[TargetPlan]], list[str]]
 
 
@@ -118,7 +119,7 @@ def _row(item: TargetPlan) -> list[str]:
         item.version,
         item.present,
         count(item.clients),
-        count(item.servers),
+        count(item.servers if item.is_counted else None),
         _sends(item),
     ]
 
@@ -149,6 +150,7 @@ def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
         yield from _of_acted(plan, acted, of, width)
     else:
         yield "  nothing would be sent"
+    yield from labelled("seen", of(lambda item: item.evidence, plan.targets), width)
     yield from labelled("changes", of(lambda item: item.notes, plan.targets), width)
     yield from labelled("warning", of(lambda item: item.warnings, plan.targets), width)
     yield from labelled(
@@ -160,7 +162,10 @@ def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
 def _of_acted(plan: Plan, acted: list[TargetPlan], of: _Grouping, width: int | None) -> Iterator[str]:
     waiting = sum(item.waiting for item in acted)
     servers = sum(item.servers for item in acted)
-    hits = f"{plural(plan.clients, 'client')} ({waiting} waiting), {plural(servers, 'server connection')}"
+    hits = "clients that could not all be counted"
+    if plan.clients is not None:
+        clients = f"{plural(plan.clients, 'client')} ({waiting} waiting)"
+        hits = f"{clients}, {plural(servers, 'server connection')}"
     yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
     yield from labelled("sends", of(lambda item: item.statements, acted), width)
     yield from labelled("or else", of(lambda item: item.rescue, acted), width)
@@ -198,6 +203,7 @@ def _undo(plan: Plan) -> Iterator[str]:
 def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
     kind = "" if plan.spec.on_node else f"PgBouncer {item.version}; "
     yield from wrapped(f"{item.target}: {item.present} ({kind}{item.why})", width, rest="  ")
+    yield from labelled("seen", item.evidence, width)
     if item.blocked is not None:
         yield from labelled("REFUSED", (item.blocked,), width)
     elif item.changes:
@@ -220,6 +226,9 @@ def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: b
 def _hits(item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
     shown = item.pools if verbose else item.pools[:POOLS_SHOWN]
     more = len(item.pools) - len(shown)
+    if item.clients is None:
+        yield from labelled("hits", (_NOT_COUNTED,), width)
+        return
     texts = [f"{plural(item.clients, 'client')}, {plural(item.servers, 'server connection')}"]
     texts += [_pool_line(pool) for pool in shown]
     if more:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from console.operations.outcome import Exchange, Outcome, RunReceipt, TargetReceipt
 from console.operations.render_layout import grouped, labelled, table, wrapped
-from console.view.numbers import NOT_AVAILABLE
+from console.view.numbers import NOT_AVAILABLE, time_of_day
 
 _GOOD = frozenset({Outcome.OK, Outcome.NO_CHANGE})
 
@@ -71,7 +70,7 @@ def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:
 
 def moment_text(at_s: float, now_s: float) -> str:
     """Return a moment of the wall clock as `19:03:12 UTC (in 30 s)`."""
-    return f"{datetime.fromtimestamp(at_s, UTC):%H:%M:%S} UTC (in {max(0.0, at_s - now_s):.0f} s)"
+    return f"{time_of_day(at_s)} (in {max(0.0, at_s - now_s):.0f} s)"
 
 
 def _in_common(receipts: list[TargetReceipt], width: int | None) -> Iterator[str]:

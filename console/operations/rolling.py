@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 from console.errors import PooldeckError
 from console.operations.control import Control, Stopped, insist
@@ -118,15 +119,14 @@ class RollingRun:
         return lease
 
     async def _in_turn(self, steps: Sequence[Step]) -> None:
-        spec = self._job.plan.spec
-        carry_out = spec.carry_out
-        assert carry_out is not None, "verbs that hold are carried out by `held`"
         for step in steps:
+            carry_out = self._job.plan.spec.on(step.ask.seen).carry_out
+            assert carry_out is not None, "verbs that hold are carried out by `held`"
             if self._job.control.stopped:
                 receipt = interrupted(step)
             else:
                 try:
-                    receipt = await self._job.guarded(step, lambda step=step: carry_out(step))  # type: ignore[misc]
+                    receipt = await self._job.guarded(step, partial(carry_out, step))
                 finally:
                     await insist(step.control.reap)
             self._keep(await self._job.finish(self._job.plan.item(step.target), receipt))

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.guard.verdict import Tier
+from console.model.claims import Claim
 from console.operations.observe import Observation
+from console.operations.suspended import Suspended
 from console.operations.target import Target
 from console.operations.verbs import Verb
 from console.poolers.base import Capability, Dialect
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from console.operations.step import Step
 
 S = TypeVar("S")
-"""What is observed: an `Observation` of a pooler, or what a verb on Postgres nodes reads."""
+"""What is observed: an `Observation` of a pooler, one that is `Suspended`, or what a verb on nodes reads."""
 
 
 class Parameters(BaseModel):
@@ -80,6 +82,8 @@ class Ask(Generic[S]):
     """`allow_long_pause` of the policy: clients may be held until they are cut."""
     max_pause_s: float | None = None
     """`max_pause_s` of the policy; None: it sets none."""
+    claims: tuple[Claim, ...] = ()
+    """What runs of this machine hold, or left paused, on its bouncer; () also when that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class Standing:
 
     present: str
     """The state as words, e.g. `running`."""
+    evidence: tuple[str, ...] = ()
+    """How that was found out, where no SHOW says it."""
     already: bool = False
     """As wanted: nothing would be sent."""
     blocked: str | None = None
@@ -158,8 +164,12 @@ class OpSpec(Generic[S]):
     """Reads more than the observation, at planning and once more before the first statement."""
     observe_node: Callable[[Reach, Target, Any], Awaitable[S]] | None = None
     """How a verb on Postgres nodes reads its target; None for verbs on poolers."""
-    node_facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
-    """What a permit of a verb on Postgres nodes is bound to."""
+    facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
+    """What a permit is bound to; None: what an `Observation` tells, and what `look` found."""
+    in_shell: bool = False
+    """Its statements are commands for a shell on the target's host."""
+    suspended: OpSpec[Suspended] | None = None
+    """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
     spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
@@ -172,6 +182,10 @@ class OpSpec(Generic[S]):
     def name(self) -> str:
         """The command."""
         return self.verb.name
+
+    def on(self, seen: object) -> OpSpec[Any]:
+        """Return what it is on a target that was seen like this."""
+        return self.suspended if self.suspended is not None and isinstance(seen, Suspended) else self
 
     @property
     def on_node(self) -> bool:

@@ -6,51 +6,18 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
 
+from console.operations.switchover.words import SWITCHOVER
+from console.operations.verb import Option, Verb
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing a verb can be told besides its targets: a flag, and a field of its `Parameters`."""
+__all__ = ["GROUPS", "SWITCHOVER", "VERBS", "Option", "Verb"]
 
-    field: str
-    """Of the verb's `Parameters`, e.g. `hold_s`."""
-    flag: str | None
-    """`--for`; None: a positional argument behind the selector."""
-    metavar: str
-    help: str
-    kind: Literal["duration", "text", "texts", "switch"] = "text"
-    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more; `switch` takes none."""
-    default: str | None = None
-    """As it would be typed; None: must be given (a switch: off)."""
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """How one operation is presented."""
-
-    name: str
-    """The command, and the name of its page in docs/operations/."""
-    title: str
-    """For the palette, e.g. `Pause`."""
-    summary: str
-    """One line."""
-    help: str
-    """Paragraphs for `--help` and the help panel."""
-    timeout_help: str
-    """What `--timeout` bounds."""
-    timeout_s: float = 5.0
-    """Its default."""
-    targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
-    """What the selector may name, for `--help`."""
-    default_selector: str | None = None
-    """What is meant when none is given; None: one must be."""
-    single: str | None = None
-    """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
-    options: tuple[Option, ...] = ()
-
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {"config": "Compare and change the configuration files of bouncers."}
+)
+"""First words of commands that have two, and what they are about."""
 
 PAUSE = Verb(
     name="pause",
@@ -89,7 +56,9 @@ RESUME = Verb(
     summary="Let the clients of a paused bouncer or database go on.",
     help=(
         "Ends a pause and reads back that it is over. Resuming a bouncer does not lift the pause of a "
-        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay."
+        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay.\n\n"
+        "A bouncer that is suspended (until 1.25) lets no console in: its process is looked for on its host, "
+        "and gets the signal that means RESUME."
     ),
     timeout_help="Seconds for the pooler's answer.",
 )
@@ -273,98 +242,62 @@ MEND = Verb(
     timeout_help="Seconds for the pooler's answer.",
     default_selector="all",
 )
-SWITCHOVER = Verb(
-    name="switchover",
-    title="Switch over",
-    summary="Let a replica take the place of a Postgres node.",
+_ALL_OF_IT = (
+    "The files are read over SSH and checked as they would be, for that very process; files with an error "
+    "are never written. Each file is kept beside itself, replaced whole, and RELOAD is sent and read back. "
+    "When anything is amiss the files are put back and reloaded at once."
+)
+_EACH_COMMAND = "How long the pooler's answer is waited for."
+CONFIG_SET = Verb(
+    name="config set",
+    title="Config set",
+    summary="Change keys in the files of a bouncer, and reload it.",
     help=(
-        "The bouncers whose databases lead to the node are paused together, under a lease. The replica --to "
-        "replays what is left, the old primary is fenced, the replica is promoted, the bouncers are made to "
-        "lead to it, a client's login through each is tried, and all are resumed. Clients wait; none is "
-        "cut.\n\n"
-        "Until the promotion is sent everything is undone when anything fails, and clients go on with the "
-        "old primary. After it there is no way back: what is left is finished. The same command again "
-        "finishes what an earlier run has left."
+        "KEY is a setting, or databases.NAME, databases.NAME.OPTION, users.NAME.OPTION: pool_mode=session, "
+        "databases.app.pool_size=20. Comments, order and everything else in the files stay as they are; "
+        f"included files are followed.\n\n{_ALL_OF_IT}\n\n"
+        "Settings that only a restart takes are written and told. No secret is taken from the command line."
     ),
-    timeout_help="Seconds in which the bouncers must be drained; then they are resumed again.",
-    targets="One Postgres node: the primary that is left.",
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
     options=(
-        Option("to", "--to", "REPLICA", "The Postgres node that takes its place."),
-        Option(
-            "fence",
-            "--fence",
-            "HOW",
-            "What keeps others from writing to the old primary: read-only (default_transaction_read_only, "
-            "set for the whole server), stop (needs --stop-command) or none.",
-            choices=("read-only", "stop", "none"),
-        ),
-        Option(
-            "hold_s",
-            "--within",
-            "TIME",
-            "How long clients may be held after they are drained.",
-            "duration",
-            "20s",
-        ),
-        Option(
-            "catch_up_s",
-            "--catch-up",
-            "TIME",
-            "How long the replica may take to replay what is left; then all is undone.",
-            "duration",
-            "3s",
-        ),
-        Option(
-            "bouncers", "--bouncers", "SELECTOR", "Which bouncers, if not all that lead there.", default="all"
-        ),
-        Option(
-            "retarget",
-            "--retarget",
-            "HOW",
-            "How bouncers are moved: config (host= and port= in [databases]), command, or none where a name "
-            "or a service moves.",
-            default="config",
-            choices=("config", "command", "none"),
-        ),
-        Option(
-            "from_address",
-            "--from-address",
-            "HOST:PORT",
-            "How bouncers call the node, if not as the inventory does.",
-            default="",
-        ),
-        Option(
-            "to_address",
-            "--to-address",
-            "HOST:PORT",
-            "How bouncers are to call the replica, if not as the inventory does.",
-            default="",
-        ),
-        Option(
-            "promote_command",
-            "--promote-command",
-            "COMMAND",
-            "Run on the replica's host instead of pg_promote(); no shell, no secrets.",
-            default="",
-        ),
-        Option(
-            "stop_command",
-            "--stop-command",
-            "COMMAND",
-            "Run on the old primary's host with --fence stop; no shell, no secrets.",
-            default="",
-        ),
-        Option(
-            "retarget_command",
-            "--retarget-command",
-            "COMMAND",
-            "Run on each bouncer's host with --retarget command; no shell, no secrets.",
-            default="",
-        ),
-        Option("no_probe", "--no-probe", "", "Also where no client's login can be tried.", "switch"),
+        Option("changes", None, "KEY=VALUE", "What is to stand in the files.", "pairs", default=""),
+        Option("remove", "--remove", "KEY", "Take a key out; may be given again.", "texts", default=""),
     ),
+)
+CONFIG_PUSH = Verb(
+    name="config push",
+    title="Config push",
+    summary="Put a whole main file on bouncers, and reload them.",
+    help=(
+        "FILE, of this machine, takes the place of the main file of each target. Settings that tell a "
+        "process from its peers keep the value they have there: listen_addr, listen_port, unix_socket_dir, "
+        f"pidfile, logfile, peer_id, syslog_ident, job_name.\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(
+        Option("file", None, "FILE", "A whole pgbouncer.ini."),
+        Option("keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default=""),
+        Option("take", "--take", "KEY", "Take this one of FILE after all.", "texts", default=""),
+    ),
+)
+CONFIG_ROLLBACK = Verb(
+    name="config rollback",
+    title="Config rollback",
+    summary="Put back the files of before a config change.",
+    help=(
+        "A run of config set, push or rollback keeps what it replaces beside each file, as "
+        "NAME.pooldeck-RUN. Without --run the newest is put back; a second rollback brings the change back."
+        f"\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(Option("run", "--run", "RUN", "Whose backups, as its receipt has it.", default=""),),
 )
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
-    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND, SWITCHOVER),
+    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+    *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
+    SWITCHOVER,
 )

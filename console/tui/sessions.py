@@ -1,7 +1,7 @@
 """Our own sessions on bouncers: given up where one shuts down, since a console keeps it from exiting (T13).
 
-Who watches the fleet closes and opens them; here is only when. Runs of this console say that a bouncer shuts
-down: a SHUTDOWN that was answered, or any other that was refused for it.
+Who watches the fleet closes and opens them, and sees by itself when a shutdown waits for nobody but us. Runs
+of this console know it before: a SHUTDOWN was answered, or something was refused for one.
 """
 
 from __future__ import annotations

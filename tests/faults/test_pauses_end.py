@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -57,6 +58,7 @@ def test_a_console_killed_while_its_pause_is_pending(shell: FaultShell, target: 
 
 
 @pytest.mark.parametrize("target", ["edge", "edge/app"])
+@pytest.mark.trap("T3")
 def test_a_console_killed_while_it_holds(shell: FaultShell, target: str) -> None:
     database = target.partition("/")[2] or None
     kill(shell.hold(target, "--for", "40s"))
@@ -76,6 +78,7 @@ def test_a_guardian_killed_while_its_console_holds(newest: FaultShell) -> None:
     assert [one["after"] for one in newest.outcomes()] == ["running"]
 
 
+@pytest.mark.trap("T3")
 def test_console_and_guardian_killed_is_listed_told_and_mended(shell: FaultShell) -> None:
     process = shell.hold()
     guardian = shell.guardian()
@@ -144,7 +147,12 @@ def test_two_consoles_of_one_machine(newest: FaultShell) -> None:
     second = newest("pause", "edge", "--yes", "--for", "1s")
     assert "PAUSE edge" in second.stderr
     assert second.returncode in (0, 3), second.stderr
+    assert "pooldeck leases" in second.stderr + second.stdout
     assert not running(newest.server), "the second one ended what is not its own"
+    planned = newest("pause", "edge", "--plan")
+    assert re.search(r"warning +PAUSE edge of .* holds it until \d\d:\d\d:\d\d UTC", planned.stdout)
+    planned = newest("reconnect", "edge", "--plan")
+    assert re.search(r"stands by at this admin console: \S+ pooldeck_guardian since", planned.stdout)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=LIMIT_S)
     assert running(newest.server)
@@ -159,7 +167,9 @@ def test_two_consoles_of_two_machines(newest: FaultShell, tmp_path: Path) -> Non
         process = newest.hold()
         second = other("pause", "edge", "--yes", "--for", "1s")
         assert second.returncode == 0, second.stderr
-        assert "it was paused already" in second.stdout
+        assert (
+            "it was paused already: somebody else paused it, under no lease of this machine" in second.stdout
+        )
         assert not running(server), "a pause that it did not make is not its to end"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT_S)

@@ -59,10 +59,22 @@ class FakeLeases:
         self.armed: list[FakeLease] = []
         self.cannot_cover: dict[Target, str] = {}
         self.fails: NodeError | None = None
+        self._ahead = False
+
+    def waits(self) -> bool:
+        """Whether a guardian was started ahead, and waits for its order."""
+        return self._ahead
+
+    def prepare(self) -> None:
+        self._ahead = True
+
+    def dismiss(self) -> None:
+        self._ahead = False
 
     async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> FakeLease:  # noqa: ARG002
         if self.fails is not None:
             raise self.fails
+        self._ahead = False
         lease = FakeLease(order, dict(self.cannot_cover))
         self.armed.append(lease)
         return lease

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,16 @@ def fleet_of(server: PgBouncerServer, way: str) -> Inventory:
     return Inventory.model_validate({"fleet": "test", "environment": "development", "bouncers": [bouncer]})
 
 
+def read_in_full(pooler: PoolerSnapshot) -> bool:
+    sample = pooler.sample
+    return fresh(pooler) and sample is not None and sample.stats is not None and sample.config is not None
+
+
+def has_a_client(pooler: PoolerSnapshot) -> bool:
+    pools = pooler.sample.pools if pooler.sample is not None else ()
+    return read_in_full(pooler) and any(pool.cl_active for pool in pools if pool.database == "app")
+
+
 def shutdown(pooler: PoolerSnapshot) -> bool:
     return pooler.state is PoolerState.SHUTDOWN
 
@@ -35,38 +44,37 @@ def shut_down(server: PgBouncerServer) -> None:
 
 
 @pytest.mark.parametrize(("version", "way"), WAYS)
-async def test_it_exits_although_it_was_watched_and_is_watched_again_when_it_is_started(
+@pytest.mark.trap("T13")
+async def test_whoever_shuts_it_down_it_exits_and_is_watched_again_when_it_is_started(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, version: str, way: str
 ) -> None:
     server = make_pgbouncer(version)
     async with watching(fleet_of(server, way), server.secrets, tmp_path) as watched:
-        await watched.until(
-            "edge", lambda one: fresh(one) and one.sample is not None and bool(one.sample.stats)
-        )
-        shut_down(server)
-        await asyncio.sleep(1)
-        assert server.running, "a console keeps it: ours"
-        watched.collector.rest("edge", "shutting down")
-        await watched.until("edge", lambda one: not fresh(one))
+        with server.connect() as client:
+            client.execute("SELECT 1")
+            await watched.until("edge", has_a_client)
+            shut_down(server)
+            start = watched.store.generation
+            await watched.until("edge", lambda _: watched.store.generation >= start + 5)
+            assert all(fresh(one) for one in watched.past("edge", since=start)), "it still has clients"
         await until(lambda: not server.running)
         server.start()
         await watched.until("edge", fresh)
 
 
 @pytest.mark.parametrize(("version", "way"), WAYS)
-async def test_while_a_client_keeps_it_no_session_of_ours_stays(
+async def test_no_session_of_ours_stays_on_one_that_is_known_to_shut_down(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, version: str, way: str
 ) -> None:
     server = make_pgbouncer(version)
     async with watching(fleet_of(server, way), server.secrets, tmp_path) as watched:
-        await watched.until(
-            "edge", lambda one: fresh(one) and one.sample is not None and bool(one.sample.stats)
-        )
         with server.connect() as client, server.admin() as console:
             client.execute("SELECT 1")
+            await watched.until("edge", has_a_client)
             console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
             watched.collector.rest("edge", "shutting down")
-            await watched.until("edge", shutdown)
+            seen = await watched.until("edge", shutdown)
+            assert seen.freshness == Resting("shutting down", seen.freshness.age_s)  # type: ignore[union-attr]
             start = watched.store.generation
             await watched.until("edge", lambda _: watched.store.generation >= start + 8)
             assert all(shutdown(one) for one in watched.past("edge", since=start))
@@ -76,16 +84,21 @@ async def test_while_a_client_keeps_it_no_session_of_ours_stays(
         await until(lambda: not server.running)
 
 
-async def test_a_socket_that_is_gone_says_that_the_process_is(
+async def test_one_without_a_tcp_port_is_left_alone_by_who_knows(
     make_pgbouncer: MakePgBouncer, tmp_path: Path
 ) -> None:
-    server = make_pgbouncer("1.26")
+    server = make_pgbouncer("1.26", listen_addr="")
     async with watching(fleet_of(server, "unix"), server.secrets, tmp_path) as watched:
-        await watched.until("edge", fresh)
+        await watched.until("edge", read_in_full)
         shut_down(server)
+        start = watched.store.generation
+        await watched.until("edge", lambda _: watched.store.generation >= start + 5)
+        assert all(fresh(one) for one in watched.past("edge", since=start))
         watched.collector.rest("edge", "shutting down")
         await watched.until("edge", lambda one: isinstance(one.freshness, Unreachable))
         assert not server.running
+        server.start()
+        await watched.until("edge", fresh)
 
 
 async def test_what_was_seen_to_exit_is_unreachable_as_any_other(
@@ -93,13 +106,24 @@ async def test_what_was_seen_to_exit_is_unreachable_as_any_other(
 ) -> None:
     server = make_pgbouncer("1.26")
     async with watching(fleet_of(server, "tcp"), server.secrets, tmp_path) as watched:
-        await watched.until("edge", fresh)
+        await watched.until("edge", read_in_full)
         shut_down(server)
-        watched.collector.rest("edge", "shutting down")
-        seen = await watched.until("edge", shutdown)
-        assert isinstance(seen.freshness, Resting)
+        await watched.until("edge", shutdown)
         await until(lambda: not server.running)
         watched.collector.rest_over("edge")
         down = await watched.until("edge", lambda one: isinstance(one.freshness, Unreachable))
     assert isinstance(down.freshness, Unreachable)
     assert "refused" in down.freshness.error
+
+
+async def test_who_insists_is_let_in_again(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> None:
+    server = make_pgbouncer("1.26")
+    async with watching(fleet_of(server, "unix"), server.secrets, tmp_path) as watched:
+        with server.connect() as client, server.admin() as console:
+            client.execute("SELECT 1")
+            await watched.until("edge", has_a_client)
+            console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+            watched.collector.rest("edge", "shutting down")
+            await watched.until("edge", shutdown)
+            watched.collector.retry("edge")
+            await watched.until("edge", has_a_client)

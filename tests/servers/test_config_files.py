@@ -157,17 +157,20 @@ async def test_a_rename_whose_answer_is_lost_is_looked_for(tmp_path: Path) -> No
         assert (done.problem is None, done.is_sure) == ((True, True) if reads else (False, False))
 
 
-async def test_names_are_listed_with_the_last_one_that_was_made_first(
+async def test_files_are_listed_with_the_last_one_that_was_made_first(
     files: HostFiles, workshop: Workshop, folder: Path
 ) -> None:
-    for name in ("a.ini", "b.ini", "c.ini"):
-        write(workshop, folder / name, OLD)
-        os.utime(folder / name, (1, 1))
-    path = str(folder / "a.ini")
-    assert await files.copy(path, f"{path}.copy", sha256=OLD_HASH, timeout_s=LIMIT_S) is None
-    names = [name for name in await files.names_in(str(folder), timeout_s=LIMIT_S) if name.strip(".")]
-    assert names[0] == "a.ini.copy"
-    assert sorted(names) == ["a.ini", "a.ini.copy", "b.ini", "c.ini"]
-    assert await files.names_in(f"{folder}/none", timeout_s=LIMIT_S) == ()
-    assert await files.remove(f"{path}.copy", timeout_s=LIMIT_S) is None
-    assert await files.remove(f"{path}.copy", timeout_s=LIMIT_S) is None, "gone is gone"
+    paths = [f"{folder}/{name}" for name in ("a.ini", "b'$x.ini", "c.ini")]
+    for path in paths:
+        write(workshop, Path(path), OLD)
+        os.utime(path, (1, 1))
+    first = f"{paths[1]}.copy"
+    assert await files.copy(paths[1], first, sha256=OLD_HASH, timeout_s=LIMIT_S) is None
+    found = await files.newest_first([*paths, first, f"{folder}/none"], timeout_s=LIMIT_S)
+    assert found[0] == first
+    assert sorted(found) == sorted([*paths, first])
+    names = await files.names_in(str(folder), timeout_s=LIMIT_S)
+    assert {os.path.basename(path) for path in found} <= set(names)
+    assert await files.names_in(f"{folder}/none", timeout_s=LIMIT_S) == ("",)
+    assert await files.remove(first, timeout_s=LIMIT_S) is None
+    assert await files.remove(first, timeout_s=LIMIT_S) is None, "gone is gone"

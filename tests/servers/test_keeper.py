@@ -238,6 +238,7 @@ async def test_a_pooler_that_never_comes_back_is_given_up_in_words(
     assert "not to be reached" in result.detail
 
 
+@pytest.mark.trap("T4")
 async def test_clients_of_a_resumed_database_are_served_at_once(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_first_wave_that_fails_leaves_the_others_alone(shell: Shell) -> None:
     assert re.search(r"^2 skipped, 1 failed; exit 1: 1 target failed$", ended.stdout, re.MULTILINE)
 
 
+@pytest.mark.trap("T12")
 def test_all_are_paused_together_or_none(shell: Shell) -> None:
     refused = shell("pause", "all,!gone", "--yes", "--for", "1s")
     assert refused.returncode == 3, "several targets want their clients counted"

@@ -84,6 +84,7 @@ async def desk(
             yield desk
 
 
+@pytest.mark.trap("T12", "T14")
 async def test_one_that_shuts_down_is_not_paused(desk: UnixDesk) -> None:
     planned = (await desk.service.plan("pause", "edge")).targets[0]
     assert planned.blocked is None
@@ -117,6 +118,7 @@ async def test_one_of_its_databases_can_be_paused_since_that_pause_can_be_ended(
 
 
 @pytest.mark.parametrize("way", ["tcp", "unix"])
+@pytest.mark.trap("T12", "T14")
 async def test_an_older_one_lets_nobody_in_so_nothing_can_be_sent(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, way: str
 ) -> None:

@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from console.config.pgbouncer_texts import Trouble
 from console.config.schema import Bouncer, Process
+from console.hosts.commands import run_here
 from console.operations.config_files import LIMIT_BYTES, NEW, CommandFiles, HostFiles, files_of
-from console.operations.host_commands import run_here
 from console.transport.base import CommandResult
 from console.transport.fake import FakeTransport
 from tests.harness.servers import MakePgBouncer, Workshop

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from console.lab.postgres import PostgresServer
@@ -28,6 +29,7 @@ def _pids(desk: VerbDesk, database: str) -> set[int]:
     return {row["remote_pid"] for row in shown(desk.server, "SERVERS") if row["database"] == database}
 
 
+@pytest.mark.trap("T1")
 async def test_working_clients_get_new_servers_and_notice_nothing(desk: VerbDesk) -> None:
     with Load(desk.server) as load, desk.server.connect("tiny") as other:
         other.execute("SELECT 1")
@@ -103,6 +105,7 @@ async def test_a_second_ctrl_c_ends_the_wait(desk: VerbDesk) -> None:
     assert "interrupted" in receipt.detail
 
 
+@pytest.mark.trap("T31")
 async def test_new_logins_that_fail_are_found_at_once(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:

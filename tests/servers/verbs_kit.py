@@ -24,6 +24,7 @@ from console.poolers.connect import PoolerConnector
 from console.postgres.activity import PostgresActivity, PostgresBackends
 from console.postgres.connect import PostgresConnector
 from console.postgres.sessions import PostgresNodes
+from console.transport.base import Transport
 from tests.harness.leases import FakeLeases
 from tests.servers.operations_kit import LIMIT_S, Desk, Direct, LabPasswords, until
 
@@ -42,7 +43,11 @@ class VerbDesk(Desk):
         *,
         node_user: str = SUPERUSER,
         unix: bool = False,
+        host: str | None = None,
+        transport: Transport | None = None,
+        patience_s: float = 2.0,
     ) -> None:
+        """`host` is one of `transport`'s; `patience_s` is how long a login may take."""
         self.server = server
         self.journal_path = journal
         where: dict[str, Any] = (
@@ -52,10 +57,11 @@ class VerbDesk(Desk):
         )
         bouncer = Bouncer(
             name="edge",
+            host=host,
             sslmode="disable",
             admin_user=ADMIN,
             monitor_user=MONITOR,
-            connect_timeout_s=2,
+            connect_timeout_s=patience_s,
             query_timeout_s=2,
             **where,
         )
@@ -76,12 +82,13 @@ class VerbDesk(Desk):
         self.journal = Journal(journal, self.clock, Actor.current({}))
         passwords = LabPasswords(server.secrets)
         nodes = PostgresConnector(self.inventory, Direct(), passwords)
-        self.connector = PoolerConnector(self.inventory, Direct(), passwords)
+        self.connector = PoolerConnector(self.inventory, transport or Direct(), passwords)
         self.leases = FakeLeases()
         self.service = OperationService(
             self.inventory,
             Reach(
                 self.connector,
+                transport=transport,
                 nodes=PostgresNodes(nodes, self.inventory),
                 backends=PostgresBackends(PostgresActivity(nodes), ["primary"], limit_s=3),
                 leases=self.leases,

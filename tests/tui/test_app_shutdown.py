@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from console.fleet.collector import FleetCollector
 from console.fleet.store import FleetStore
 from console.lab.postgres import PostgresServer
+from console.poolers.connect import PoolerConnector
 from console.postgres.connect import PostgresConnector
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
@@ -25,20 +26,22 @@ from widgets.confirm import Confirm
 
 
 @asynccontextmanager
-async def console_on(desk: VerbDesk) -> AsyncIterator[tuple[PooldeckApp, Pilot[Any]]]:
+async def console_on(desk: VerbDesk, answering: int = 1) -> AsyncIterator[tuple[PooldeckApp, Pilot[Any]]]:
     """Run the console on one bouncer, with a collector of its own."""
     store = FleetStore()
-    nodes = PostgresConnector(desk.inventory, Direct(), LabPasswords(desk.server.secrets))
+    passwords = LabPasswords(desk.server.secrets)
+    nodes = PostgresConnector(desk.inventory, Direct(), passwords)
+    bouncers = PoolerConnector(desk.inventory, Direct(), passwords)
     app = PooldeckApp(
         store,
         desk.inventory,
         desk.service,
         clock=desk.clock,
         log=LogBuffer(),
-        collector=FleetCollector(desk.inventory, desk.connector, nodes, store, desk.clock),
+        collector=FleetCollector(desk.inventory, bouncers, nodes, store, desk.clock),
     )
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "1 of 1 answer" in text_of(app))
+        await until(pilot, lambda: f"{answering} of 1 answer" in text_of(app))
         yield app, pilot
 
 
@@ -83,12 +86,16 @@ async def test_what_somebody_else_shuts_down_is_left_alone_once_it_says_so(
     server = make_pgbouncer("1.26")
     desk = VerbDesk(server, postgres, tmp_path / "journal.jsonl", unix=True)
     async with console_on(desk) as (app, pilot):
-        with server.admin() as console:
-            console.execute("PAUSE")
-            console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
-        await until(pilot, lambda: "paused" in text_of(app))
-        await pilot.press("R")
-        await until(pilot, lambda: getattr(app.focused, "id", "") == "confirm-ok")
-        await pilot.press("enter")
-        await until(pilot, lambda: "pooler is shutting down" in text_of(app))
+        with server.connect() as client:
+            client.execute("SELECT 1")
+            with server.admin() as console:
+                console.execute("PAUSE")
+                console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+            await until(pilot, lambda: "paused" in text_of(app))
+            await pilot.press("R")
+            await until(pilot, lambda: getattr(app.focused, "id", "") == "confirm-ok")
+            await pilot.press("enter")
+            await until(pilot, lambda: "pooler is shutting down" in text_of(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "our own session is closed" in text_of(app))
         await until(pilot, lambda: not server.running)

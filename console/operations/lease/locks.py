@@ -21,6 +21,7 @@ from urllib.parse import quote
 from console.audit.actor import Actor
 from console.errors import JournalError, RefusedError
 
+BUSY_HINT = "wait until it is over; pooldeck leases shows what is held, and until when"
 _MAX_BYTES = 4096
 
 
@@ -129,7 +130,9 @@ class BouncerLocks:
             holder = _read(handle)
             os.close(handle)
             raise RefusedError(
-                f"{holder or 'another console'} is still running on {name}", where="operations.busy"
+                f"{holder or 'another console'} is still running on {name}",
+                where="operations.busy",
+                hint=BUSY_HINT,
             ) from None
         except BaseException:
             os.close(handle)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from console.config.schema import Placed
 from console.errors import NodeError
-from console.operations.host_commands import SHORT_OUTPUT_BYTES, run_here, trouble_of
+from console.hosts.commands import SHORT_OUTPUT_BYTES, run_here
+from console.operations.command_words import trouble_of
 from console.transport.base import Transport
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from console.config.pgbouncer_edit import apply_changes, changed_paths, in_force
 from console.config.pgbouncer_ini import Entry, IniError
@@ -18,6 +18,7 @@ from console.config.pgbouncer_texts import ConfigTexts, scan
 from console.config.schema import Bouncer
 from console.errors import AdminError, NodeError
 from console.model.switching import NodeState
+from console.operations.closing import Door, look_at_door
 from console.operations.reach import Reach
 from console.operations.reload_check import expected_reload
 from console.operations.reload_files import ConfigLook, file_facts, look_at_files
@@ -68,12 +69,13 @@ class SwitchLook:
     problem: str | None = None
     """Why it cannot be done."""
     warnings: tuple[str, ...] = field(default=())
+    door: Door = field(default_factory=Door)
 
     @property
     def facts(self) -> Mapping[str, str]:
         """The nodes, and the hashes of the files; no secrets."""
         texts = self.config.texts if self.config is not None else None
-        return {**self.pair.facts, **({} if texts is None else file_facts(texts.files))}
+        return {**self.pair.facts, **self.door.facts, **({} if texts is None else file_facts(texts.files))}
 
 
 async def read_pair(reach: Reach, parameters: SwitchoverParameters, *, timeout_s: float) -> Pair:
@@ -98,11 +100,10 @@ async def look_for_switchover(look: Look) -> SwitchLook:
     assert isinstance(bouncer, Bouncer), "bouncers are held"
     assert isinstance(parameters, SwitchoverParameters), "of this verb"
     pair = await parameters.together(lambda: read_pair(look.reach, parameters, timeout_s=look.timeout_s))
-    probe = _probe_database(look, bouncer)
+    found = SwitchLook(pair, bouncer, _probe_database(look, bouncer), door=await look_at_door(look))
     if parameters.retarget != "config":
-        return SwitchLook(pair, bouncer, probe)
+        return found
     config = await look_at_files(look)
-    found = SwitchLook(pair, bouncer, probe, config=config)
     return await asyncio.to_thread(_with_files, found, look, config)
 
 
@@ -120,7 +121,7 @@ def _probe_database(look: Look, bouncer: Bouncer) -> str | None:
 
 def _with_files(found: SwitchLook, look: Look, config: ConfigLook) -> SwitchLook:
     def but(problem: str) -> SwitchLook:
-        return SwitchLook(found.pair, found.bouncer, found.probe_database, config=config, problem=problem)
+        return replace(found, config=config, problem=problem)
 
     if config.texts is None or config.lint is None or config.host is None:
         return but(f"its files cannot be changed: {config.unread}; see --retarget")
@@ -162,10 +163,8 @@ def _with_files(found: SwitchLook, look: Look, config: ConfigLook) -> SwitchLook
             f"the RELOAD would cut {plural(would.doomed_clients, 'client')}: its files changed otherwise too"
         )
     changed = changed_paths(config.texts, texts)
-    return SwitchLook(
-        found.pair,
-        found.bouncer,
-        found.probe_database,
+    return replace(
+        found,
         config=config,
         texts=texts,
         lint=judged,

@@ -26,7 +26,7 @@ def switchover_statements(ask: Ask[Observation]) -> tuple[str, ...]:
 def switchover_standing(ask: Ask[Observation]) -> Standing:
     """Return how a target stands before a switchover."""
     found: SwitchLook = ask.found
-    standing = pause_standing(replace(ask, found=None))
+    standing = pause_standing(replace(ask, found=found.door))
     blocked = standing.blocked or why_not(found.pair, ask.parameters) or found.problem
     if blocked is None and standing.already:
         blocked = "somebody else paused it: resume it first"

@@ -33,6 +33,12 @@ def test_behind_ssh_the_host_is_named() -> None:
     assert psql_command(bouncer, STATEMENTS).startswith("on edge-1: psql ")
 
 
+def test_a_command_of_its_host_is_no_statement() -> None:
+    bouncer = Bouncer(name="edge", host="edge-1", tcp="h:1", admin_user="adm")
+    ways = without_this_journal("resume", Target("edge"), ("kill -USR2 4711",), bouncer, in_shell=True)
+    assert ways[-1] == "or without a record: on edge-1: kill -USR2 4711"
+
+
 def test_where_nothing_would_be_sent_there_is_no_other_way() -> None:
     bouncer = Bouncer(name="edge", tcp="h:1", admin_user="adm")
     assert without_this_journal("resume", Target("edge"), (), bouncer) == ()

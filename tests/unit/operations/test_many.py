@@ -268,6 +268,7 @@ async def test_what_cannot_be_resumed_stays_with_the_guardian(fleet: Fleet) -> N
     assert lease.left_to_guardian == {Target("b1")}
 
 
+@pytest.mark.trap("T8")
 async def test_waves_of_a_reload_wait_for_the_gate_and_keep_peers_apart(fleet: Fleet) -> None:
     begun: list[str] = []
 

@@ -11,10 +11,10 @@ import pytest
 from console.config.pgbouncer_lint_files import lint
 from console.config.pgbouncer_texts import ConfigTexts, HostFile
 from console.errors import NodeError, Phase
+from console.hosts.commands import run_here
 from console.model.rows import Setting
 from console.model.version import Version
 from console.operations.config_files import NEW, CommandFiles
-from console.operations.host_commands import run_here
 from console.operations.reload_copies import changed_files, keep_good, put_back
 from console.operations.reload_files import BROKEN, GOOD, ConfigLook, GoodCopies
 from console.transport.base import CommandResult

@@ -180,6 +180,7 @@ def test_a_run_on_many_is_a_table_and_below_it_what_needs_attention() -> None:
     assert max(map(len, run_text(run, width=TERMINAL).splitlines())) <= TERMINAL
 
 
+@pytest.mark.trap("T11")
 def test_a_receipt_tells_when_clients_are_cut() -> None:
     cut = receipt("a1", Outcome.FAILED, clients_cut_at_s=1_000_060.0)
     assert cut_text(cut, 1_000_000.0) == "the first waiting clients are cut from 13:47:40 UTC (in 60 s) on"

@@ -169,10 +169,10 @@ async def test_a_pooler_that_is_gone_afterwards_is_unknown(
     assert receipt.next_steps == ("pooldeck status edge", "pooldeck disable edge/app")
 
 
+@pytest.mark.trap("T9")
 async def test_a_set_that_did_nothing_is_a_failure_whatever_was_answered(
     bench: Bench, pooler: FakePooler
 ) -> None:
-    """Trap T9."""
     before = pooler.config["default_pool_size"]
     pooler.after_execute = lambda _: pooler.config.update(default_pool_size=before)
     receipt = await bench.do("set", key="default_pool_size", value="7")

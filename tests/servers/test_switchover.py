@@ -85,7 +85,11 @@ def _replay_paused(made: Pair) -> Iterator[None]:
 def test_under_load_nothing_fails_and_nothing_is_lost(workshop: Workshop, tmp_path: Path) -> None:
     with pair(workshop, tmp_path, PGBOUNCER_LINES) as made:
         words = passfile(workshop.secrets, tmp_path)
-        groups = [g for name, one in made.bouncers.items() for g in every_kind(one, words, prefix=f"{name} ")]
+        groups = [
+            group
+            for name, one in made.bouncers.items()
+            for group in every_kind(one, words, prefix=f"{name} ")[:2]  # the bench has all kinds
+        ]
         with ClientLoad(groups, tmp_path / "clients.log") as load:
             done = made.shell(*made.approved())
         assert done.returncode == 0, done.stderr
@@ -125,15 +129,14 @@ def test_a_replica_that_lags_beyond_the_budget_is_not_waited_for(kept: Pair) -> 
     _is_as_before(kept)
 
 
-@pytest.mark.parametrize("allowed", ["0", "1"])
-def test_a_bouncer_that_does_not_drain_keeps_all_from_it(kept: Pair, allowed: str) -> None:
+def test_a_bouncer_that_does_not_drain_keeps_all_from_it(kept: Pair) -> None:
     before = _stages(kept)
     with open_transaction(kept.bouncers["edge-1"]):
-        done = kept.shell(*_agreed(kept, "--timeout", "1", "--max-failed", allowed, clients=1))
+        done = kept.shell(*_agreed(kept, "--timeout", "1", clients=1))
     assert done.returncode == 1, done.stderr
     text = " ".join(done.stdout.split())
     assert "not complete within 1 s" in text
-    assert ("for all or for none" if allowed == "1" else "edge-1 could not be paused") in text
+    assert "edge-1 could not be paused" in text
     _is_as_before(kept)
     assert _stages(kept) == before, "neither node was touched"
 

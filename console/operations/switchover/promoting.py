@@ -57,6 +57,7 @@ class Promotion:
         assert nodes is not None, "looked at through them"
         self._nodes: SwitchNodes = nodes
         self._loop = asyncio.get_running_loop()
+        self._end = self._loop.time() + parameters.hold_s
         self._undo: list[tuple[str, Callable[[], Awaitable[None]], str]] = []
         self.sent = False
         self.left: list[str] = []
@@ -179,7 +180,7 @@ class Promotion:
         self._tell(f"{name} is stopped")
         self._undo.append((f"the stop of {name}", _cannot_start, f"start {name} on its host"))
         ran = await run_command(
-            self._left, self._job.reach.transport, self._wish.stop_command, timeout_s=self._wish.hold_s
+            self._left, self._job.reach.transport, self._wish.stop_command, timeout_s=self._left_s
         )
         if ran.problem is not None:
             raise GoBack(f"{name} could not be stopped: {ran.problem}")
@@ -195,7 +196,7 @@ class Promotion:
 
     async def _promote(self) -> None:
         name = self._follower.name
-        end = self._loop.time() + self._wish.hold_s
+        end = self._end
         self._tell(f"{name} is promoted; from here on there is no way back")
         self.sent = True
         if self._wish.promote_command:
@@ -221,7 +222,7 @@ class Promotion:
             self._follower,
             self._job.reach.transport,
             self._wish.promote_command,
-            timeout_s=self._wish.hold_s,
+            timeout_s=self._left_s,
         )
         if ran.problem is None:
             return end
@@ -246,6 +247,11 @@ class Promotion:
             await asyncio.sleep(POLL_S)
 
     # -- all along ------------------------------------------------------------------------------------
+
+    @property
+    def _left_s(self) -> float:
+        """How long clients may still be held."""
+        return max(POLL_S, self._end - self._loop.time())
 
     @property
     def _limit_s(self) -> float:

@@ -120,6 +120,8 @@ class Telling:
                 self._json.line(json.dumps({"type": "event", **event.as_dict()}))
         elif event.kind is EventKind.WAITING:
             self._tell_waiting(event)
+        elif event.kind is EventKind.PREPARING:
+            self._tell_passing(event)
         elif event.kind is EventKind.HOLDING and self._lines.is_terminal:
             self._lines.rewrite(f"{event.target}: {event.text}")
         elif event.kind is not EventKind.FINISHED or self._many:
@@ -134,6 +136,13 @@ class Telling:
         self._lines.settle()
         await self._lines.drained(limit_s=PROGRESS_LIMIT_S)
         self._lines.close()
+
+    def _tell_passing(self, event: Event) -> None:
+        """Tell what is soon overtaken: in place on a terminal, else a line now and then."""
+        if self._lines.is_terminal:
+            self._lines.rewrite(event.text)
+        elif self._is_due("", event.at_s):
+            self._lines.line(event.text)
 
     def _is_due(self, key: str, at_s: float) -> bool:
         if at_s - self._told_at_s.get(key, float("-inf")) < WAITING_EVERY_S:

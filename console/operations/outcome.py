@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     ANSWERED = "answered"
     WAITING = "waiting"
     """A pause is not complete; `data` has `servers` and `remaining_s`."""
+    PREPARING = "preparing"
+    """Before the first statement: how far what has to be ready is."""
     WAVE = "wave"
     """A wave begins; `data` has `wave`, `waves` and `targets`."""
     GATE = "gate"

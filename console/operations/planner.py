@@ -19,6 +19,7 @@ from console.errors import NodeError, PooldeckError, UsageError
 from console.model.claims import Claim
 from console.operations.choice import databases_of
 from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
+from console.operations.health import waited_already
 from console.operations.observe import Observation, observe
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, TargetPlan
@@ -76,6 +77,12 @@ class Planner:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
         groups = await self._groups(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
+        order = waves([item.target for item in items], how, self._membership(spec))
+        warnings = (
+            *groups.warnings,
+            *await self._others(spec, items),
+            *_gate_warnings(spec, items, order, how),
+        )
         return Plan(
             spec=spec,
             selector=selector,
@@ -87,8 +94,8 @@ class Planner:
             unreachable=unreachable,
             left_out=(*left_out, *self._not_named(spec, chosen, selector)),
             rollout=how,
-            waves=waves([item.target for item in items], how, self._membership(spec)),
-            group_warnings=(*groups.warnings, *await self._others(spec, items)),
+            waves=order,
+            group_warnings=warnings,
             group_blocked=groups.blocked,
         )
 
@@ -315,6 +322,19 @@ class Planner:
             return await self.observe_by_name(name)
         except PooldeckError:
             return None
+
+
+def _gate_warnings(
+    spec: OpSpec[Any], items: Sequence[TargetPlan], order: Sequence[Sequence[Target]], how: Rollout
+) -> tuple[str, ...]:
+    """Warn where the gate after a wave will find what was so before."""
+    if spec.holds or spec.absence is Absence.LASTING:
+        return ()
+    gated = {target.bouncer for wave in order[:-1] for target in wave}
+    looks = {item.target.bouncer: item.ask.seen for item in items if item.target.bouncer in gated}
+    return waited_already(
+        (seen for seen in looks.values() if isinstance(seen, Observation)), limit_s=how.max_wait_s
+    )
 
 
 def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:

@@ -31,7 +31,11 @@ ROLLOUT_OPTIONS = {
             default="",
         ),
         Option(
-            "max_wait_s", "--max-wait", "TIME", "Healthy: no client waits longer than this (1s).", default=""
+            "max_wait_s",
+            "--max-wait",
+            "TIME",
+            "Healthy: no client waits longer than this (1s), or than before.",
+            default="",
         ),
     )
 }

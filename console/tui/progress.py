@@ -79,7 +79,8 @@ class Progress:
     states: dict[str, TargetState] = field(default_factory=dict)
     """By target, in the plan's order; those that were never reached come last."""
     stage: str = ""
-    """The wave or gate, as told; "" before the first."""
+    """The wave or gate, or how far what it needs is ready, as told; "" when there is nothing of the kind."""
+    _preparing: bool = False
     _told: tuple[float, int, float, float] | None = None
     receipt: RunReceipt | None = None
     failed: str | None = None
@@ -134,8 +135,12 @@ class Progress:
                 float(data.get("maxwait_s", 0.0)),
                 now_s,
             )
-        elif event.kind in (EventKind.WAVE, EventKind.GATE):
+        elif event.kind in (EventKind.WAVE, EventKind.GATE, EventKind.PREPARING):
             self.stage = event.text
+            self._preparing = event.kind is EventKind.PREPARING
+        elif event.kind is EventKind.SENT and self._preparing:
+            self.stage = ""
+            self._preparing = False
         state = self.states.get(event.target)
         if state is not None:
             self.states[event.target] = _next(state, event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from console.errors import NodeError, Phase
@@ -71,7 +71,14 @@ class FakeLeases:
     def dismiss(self) -> None:
         self._ahead = False
 
-    async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> FakeLease:  # noqa: ARG002
+    async def arm(
+        self,
+        order: LeaseOrder,
+        tell: Tell,  # noqa: ARG002
+        *,
+        timeout_s: float,  # noqa: ARG002
+        progress: Callable[[str], None] | None = None,  # noqa: ARG002
+    ) -> FakeLease:
         if self.fails is not None:
             raise self.fails
         self._ahead = False

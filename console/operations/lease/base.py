@@ -151,7 +151,14 @@ class Leases(Protocol):
         """End one that was started ahead and is not wanted; safe to call often."""
         ...
 
-    async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> Lease:
+    async def arm(
+        self,
+        order: LeaseOrder,
+        tell: Tell,
+        *,
+        timeout_s: float,
+        progress: Callable[[str], None] | None = None,
+    ) -> Lease:
         """Start a guardian that has its own admin sessions open on every target it can reach.
 
         Raises:

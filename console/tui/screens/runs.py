@@ -30,7 +30,7 @@ from widgets.grid_messages import Activated, CursorMoved
 from widgets.log_view import Level, LogLine, LogView
 
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
-_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING})
+_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING})
 """Told again and again while they last."""
 
 
@@ -216,7 +216,7 @@ def is_news(event: Event, told: Event | None) -> bool:
     """What lasts is told several times a second: a line each would push the rest off the screen."""
     if told is None or event.kind not in _REPEATED or told.kind is not event.kind:
         return True
-    pause_s = 1.0 if event.kind is EventKind.WAITING else 5.0
+    pause_s = 5.0 if event.kind is EventKind.HOLDING else 1.0
     return told.target != event.target or event.at_s - told.at_s >= pause_s
 
 

@@ -14,6 +14,7 @@ from console.model.version import Version
 from console.operations.spec import Absence
 
 CANCEL_CHANGED = Version(1, 21)
+ALL_TARGETS = "all are targets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +91,23 @@ def mixed_peers(versions: Mapping[str, Version], bouncers: Collection[Bouncer]) 
 def _emptied(
     names: Collection[str], bouncers: Collection[Bouncer], healthy: Mapping[str, bool]
 ) -> Iterator[tuple[bool, str]]:
-    """Yield (whether it is a peer group, words) for each group of several that nobody healthy is left in."""
+    """Yield (whether they are peer groups, words) for groups of several that nobody healthy is left in.
+
+    Groups that are so for the same reason are told together.
+    """
     groups: dict[tuple[bool, str], list[str]] = {}
     for bouncer in bouncers:
         if bouncer.peer_group:
             groups.setdefault((True, f"peer group {bouncer.peer_group}"), []).append(bouncer.name)
         for key, value in bouncer.labels.items():
             groups.setdefault((False, f"@{key}={value}"), []).append(bouncer.name)
+    found: dict[tuple[bool, str], list[str]] = {}
     for (is_peer_group, title), members in groups.items():
         taken = [name for name in members if name in names]
         left = [name for name in members if name not in names]
         if not taken or len(members) < 2 or any(healthy.get(name) for name in left):
             continue
-        rest = (
-            f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not healthy"
-            if left
-            else "it is all of it"
-        )
-        yield is_peer_group, f"no healthy member of {title} is left: {rest}"
+        why = f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not healthy" if left else ALL_TARGETS
+        found.setdefault((is_peer_group, why), []).append(title)
+    for (is_peer_group, why), titles in found.items():
+        yield is_peer_group, f"no healthy member of {' or '.join(titles)} is left: {why}"

@@ -7,12 +7,16 @@ Source: pgbouncer-admin.md, traps T10 and T11.
 
 from __future__ import annotations
 
+from math import inf
+
 from console.operations.radius_text import NAMES_SHOWN, who, who_at_console
 from console.operations.radius_values import Console, Held, Radius
 from console.view.numbers import duration_s
 
 WAITED_PERCENT = 25
 """Of query_wait_timeout: having waited longer, clients are close to being cut."""
+IDLE_S = 0.1
+"""Between two statements of a transaction every client is idle for a moment."""
 
 
 def operators(radius: Radius) -> tuple[str, ...]:
@@ -77,8 +81,8 @@ def old_transactions(radius: Radius, budget_s: float) -> tuple[str, ...]:
 
 
 def idle_in_transaction(radius: Radius) -> tuple[str, ...]:
-    """Name who holds a server inside a transaction and does nothing with it."""
-    idle = [one for one in radius.held or () if one.idle_in_transaction]
+    """Name who holds a server inside a transaction and does nothing with it for more than a moment."""
+    idle = [one for one in radius.held or () if one.idle_in_transaction and _idle_s(one) >= IDLE_S]
     if not idle:
         return ()
     names = _some([f"{who(one)} for {_idle_for(one)}" for one in idle])
@@ -106,6 +110,11 @@ def waited_long(
         f"clients wait already, the longest {duration_s(waited_s)}, {share:.0%} of query_wait_timeout: "
         f"the first are cut in {duration_s(left_s)}",
     )
+
+
+def _idle_s(held: Held) -> float:
+    age_s = None if held.backend is None else held.backend.state_age_s
+    return inf if age_s is None else age_s
 
 
 def _idle_for(held: Held) -> str:

@@ -93,9 +93,9 @@ def set_command(target: Target, key: str, value: str) -> str:
 def _blocked(ask: Ask[Observation], setting: Setting | None) -> str | None:
     key = ask.parameters.key
     if setting is None:
-        near = get_close_matches(key, ask.seen.config, n=3)
-        hint = f": did you mean {' or '.join(near)}?" if near else ""
-        return f"{ask.target.bouncer} has no setting {key} (version {ask.seen.version}){hint}"
+        near = get_close_matches(key.lower(), ask.seen.config, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "SHOW CONFIG lists those it has"
+        return f"{ask.target.bouncer} has no setting {key} (version {ask.seen.version}): {hint}"
     if not setting.changeable:
         return (
             f"{key} cannot be changed while PgBouncer runs: SET would answer success and do nothing; change "

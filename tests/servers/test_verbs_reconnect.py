@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -70,6 +71,31 @@ async def test_it_waits_for_an_open_transaction_and_names_who_holds_it(desk: Ver
         assert "slow-report" in event.text
         assert client.execute("SELECT 42").fetchone() == (42,)
         client.execute("COMMIT")
+        receipt = await desk.finish(run)
+    assert receipt.outcome is Outcome.OK, receipt.detail
+
+
+async def test_who_has_let_go_is_no_longer_named(desk: VerbDesk) -> None:
+    names = ("first", "second")
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(contextlib.closing(desk.server.connect(application_name=name)))
+            for name in names
+        )
+        for client in (first, second):
+            client.execute("BEGIN")
+            client.execute("SELECT 1")
+        run = await desk.start("reconnect", "edge/app", timeout_s=LIMIT_S)
+        async with asyncio.timeout(LIMIT_S):
+            async for event in run.events():
+                if event.kind is not EventKind.WAITING:
+                    continue
+                if len(event.data["holders"]) == 2 and not first.closed:
+                    first.close()
+                elif event.data["servers"] == 1:
+                    break
+        assert [name.rpartition(" ")[2] for name in event.data["holders"]] == ["second"]
+        second.execute("COMMIT")
         receipt = await desk.finish(run)
     assert receipt.outcome is Outcome.OK, receipt.detail
 

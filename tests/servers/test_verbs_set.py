@@ -86,6 +86,8 @@ async def test_the_value_it_has_already_is_no_change(desk: VerbDesk, key: str, v
     [
         ("listen_port", "7777", "SET would answer success and do nothing"),
         ("default_pol_size", "7", "did you mean default_pool_size"),
+        ("DEFAULT_POOL_SIZE", "7", "did you mean default_pool_size"),
+        ("nosuch", "7", "): SHOW CONFIG lists those it has"),
         ("client_encoding", "UTF8", "has no setting client_encoding"),
         ("default_pool_size; SHUTDOWN", "7", "has no setting"),
         ("server_check_query", "select 1\n; SHUTDOWN", "control characters"),

@@ -44,7 +44,18 @@ def test_the_last_healthy_member_of_a_peer_group_is_not_shut_down_unless_that_is
     assert wanted.warnings == ("no healthy member of peer group a is left: a2 is not healthy",)
     whole = check_groups(["a1", "a2"], FLEET, {"b1": True}, Absence.LASTING, allow_last=False)
     assert whole.blocked is not None
-    assert "it is all of it" in whole.blocked
+    assert "no healthy member of peer group a is left: all are targets" in whole.blocked
+
+
+def test_groups_that_are_emptied_for_the_same_reason_are_one_warning() -> None:
+    found = check_groups(["a1", "a2", "b1"], FLEET, {}, Absence.BRIEF, allow_last=False)
+    assert found.warnings == (
+        "no healthy member of peer group a is left: all are targets",
+        "no healthy member of @zone=x is left: all are targets",
+    )
+    sides = (bouncer("c1", zone="z", side="left"), bouncer("c2", zone="z", side="left"))
+    both = check_groups(["c1", "c2"], sides, {}, Absence.BRIEF, allow_last=False)
+    assert both.warnings == ("no healthy member of @zone=z or @side=left is left: all are targets",)
 
 
 def test_a_group_of_one_and_a_brief_absence_refuse_nothing() -> None:

@@ -105,6 +105,29 @@ async def test_on_a_terminal_of_80_columns_nothing_is_wider(fleet: Fleet, verbos
     assert "a_database_of_some_length" in text.replace("\n", "").replace(" ", "") or verbose
 
 
+@pytest.mark.parametrize(("verbose", "selector"), [(False, "all"), (True, "all"), (False, "a1")])
+async def test_on_a_terminal_of_40_columns_the_table_does_without_some(
+    fleet: Fleet, verbose: bool, selector: str
+) -> None:
+    fleet.unreachable = {"b2"}
+    text = plan_text(await plan_of(fleet, selector=selector), width=40, verbose=verbose)
+    assert [line for line in text.splitlines() if len(line) > 40] == []
+    if selector == "all":
+        assert next(line.split() for line in text.splitlines() if "TARGET" in line) == [
+            "TARGET",
+            "STATE",
+            "CLIENTS",
+            "SENDS",
+        ]
+
+
+async def test_how_to_see_more_comes_last(fleet: Fleet) -> None:
+    plan = await plan_of(fleet)
+    warned = replace(plan, group_warnings=("no healthy member of @zone=a is left: all are targets",))
+    assert plan_text(warned).splitlines()[-1] == "  more       -v shows every target in full"
+    assert "-v" not in plan_text(warned, verbose=True)
+
+
 async def test_in_a_pipe_a_fact_is_a_line(fleet: Fleet) -> None:
     text = plan_text(await plan_of(fleet))
     (line,) = [line for line in text.splitlines() if "verified" in line]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ from console.clock import SystemClock
 from console.config.schema import Bouncer, Inventory
 from console.errors import AdminError, NodeError, Phase
 from console.guard.verdict import Confirm, Deny
-from console.operations.holding import Held
 from console.operations.outcome import EventKind, Outcome, RunReceipt
-from console.operations.pausing import Ending
 from console.operations.plan import Plan
 from console.operations.reach import Reach
 from console.operations.rollout import Rollout, Share, parse_serial
@@ -169,31 +166,6 @@ async def test_with_a_failure_allowed_the_others_are_held(fleet: Fleet) -> None:
     assert outcomes(receipt) == {"a1": "ok", "a2": "ok", "b1": "failed", "b2": "ok"}
     assert receipt.outcome is Outcome.FAILED
     assert fleet.paused == []
-
-
-@pytest.mark.parametrize("trouble", ["none", "not drained", "unreachable"])
-async def test_work_on_what_is_held_is_done_for_all_or_for_none(fleet: Fleet, trouble: str) -> None:
-    worked: list[str] = []
-
-    async def work(held: Held) -> Mapping[Target, Ending]:
-        worked.extend(fleet.paused)
-        return {target: Ending("done", good=True, what="worked") for target in held.pausings}
-
-    fleet.poolers["b1"].busy_servers = int(trouble == "not drained")
-    fleet.unreachable = {"b1"} if trouble == "unreachable" else set()
-    rollout = Rollout(parse_serial("100%"), max_failed=Share(1))
-    plan = await fleet.service.plan("pause", "all", rollout=rollout, hold_s=0, timeout_s=0.4)
-    run = fleet.submit(replace(plan, spec=replace(plan.spec, work=work)))
-    async with asyncio.timeout(LIMIT_S):
-        receipt = await run.receipt()
-    assert worked == (list(NAMES) if trouble == "none" else [])
-    assert fleet.paused == []
-    details = {item.detail for item in receipt.targets}
-    if trouble == "none":
-        assert outcomes(receipt) == dict.fromkeys(NAMES, "ok")
-        assert all(detail.startswith("worked; held for ") for detail in details)
-    else:
-        assert any("for all or for none" in detail for detail in details)
 
 
 async def test_an_unreachable_target_refuses_the_plan_unless_a_failure_is_allowed(fleet: Fleet) -> None:

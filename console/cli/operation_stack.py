@@ -93,6 +93,7 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past) -> Rea
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
     from console.postgres.sessions import PostgresNodes
+    from console.postgres.switching import PostgresSwitching
 
     inventory = stack.inventory
     connector = PostgresConnector(inventory, stack.transport, stack.credentials)
@@ -100,6 +101,8 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past) -> Rea
         connector=stack.connector,
         transport=stack.transport,
         nodes=PostgresNodes(connector, inventory),
+        switching=PostgresSwitching(connector),
+        clients=stack.connector,
         past=past,
         locks=BouncerLocks(state, inventory.fleet),
         leases=leases,

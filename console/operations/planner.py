@@ -65,8 +65,11 @@ class Planner:
         if spec is None:
             raise UsageError(f"there is no operation {op}", hint=f"one of {', '.join(REGISTRY)}")
         checked = _parameters(spec, parameters)
-        chosen = self._chosen(spec, selector)
-        found = await asyncio.gather(*(self._of_one(spec, one, checked, selector) for one in chosen))
+        chosen = await self._chosen(spec, selector, checked)
+        alone = len(chosen) == 1
+        found = await asyncio.gather(
+            *(self._of_one(spec, one, checked, selector, alone=alone) for one in chosen)
+        )
         items = [item for group in found for item in group if isinstance(item, TargetPlan)]
         unreachable = tuple(item for group in found for item in group if isinstance(item, Unreachable))
         left_out = [item for group in found for item in group if isinstance(item, LeftOut)]
@@ -165,7 +168,9 @@ class Planner:
     def _may_probe(self, bouncer: Bouncer) -> bool:
         return bouncer.admin_user is not None and not self._read_only
 
-    def _chosen(self, spec: OpSpec[Any], text: str) -> tuple[Selected, ...]:
+    async def _chosen(self, spec: OpSpec[Any], text: str, parameters: Parameters) -> tuple[Selected, ...]:
+        if spec.choose is not None:
+            return await spec.choose(self._inventory, text, parameters)
         bouncers, nodes = self._inventory.bouncers, self._inventory.postgres
         selector = parse_selector(text)
         if spec.on_node:
@@ -188,7 +193,7 @@ class Planner:
         return of
 
     async def _of_one(
-        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
+        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str, *, alone: bool
     ) -> Sequence[TargetPlan | Unreachable | LeftOut]:
         try:
             if spec.on_node:
@@ -198,7 +203,7 @@ class Planner:
             async with self._slots:
                 return await self._of_bouncer(spec, chosen, parameters, selector)
         except NodeError as error:
-            if len(self._chosen(spec, selector)) == 1:
+            if alone:
                 raise
             return [Unreachable(str(chosen), f"{error.message} ({error.phase})", error.hint)]
 
@@ -233,7 +238,7 @@ class Planner:
             if spec.suspended is None:
                 raise
             return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
-        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen)
+        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
         asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
         if not targets:

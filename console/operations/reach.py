@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from console.operations.nodes import Nodes
     from console.operations.past import Past
     from console.operations.radius import BackendSource
+    from console.operations.switchover.nodes import ClientSide, SwitchNodes
     from console.transport.base import Transport
 
 
@@ -34,6 +35,10 @@ class Reach:
     """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
     past: Past | None = None
     """What earlier runs left; None: it is not looked at."""
+    switching: SwitchNodes | None = None
+    """Postgres nodes, to move clients from one to another; None: no verb can."""
+    clients: ClientSide | None = None
+    """Logins through poolers as clients make them; None: none can be tried."""
     locks: BouncerLocks | None = None
     """Against other consoles of this machine; None: only runs of this process keep apart."""
     leases: Leases | None = None

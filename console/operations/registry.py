@@ -40,6 +40,7 @@ from console.operations.resume_suspended import (
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
 from console.operations.suspended import Suspended
+from console.operations.switchover.spec import SWITCHOVER
 from console.operations.verb import Verb
 from console.poolers.base import Capability
 
@@ -342,5 +343,6 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     | {_MEND.name: _MEND}
     | {spec.name: spec for spec in CONFIG_SPECS}
     | {RESTART.name: RESTART}
+    | {SWITCHOVER.name: SWITCHOVER}
 )
 """By command name, in the order of `verbs.VERBS`."""

@@ -104,6 +104,8 @@ def _lasts(plan: Plan) -> tuple[str, ...]:
     if not plan.spec.holds:
         return ()
     asked = plan.parameters
+    if plan.spec.work is not None:
+        return (f"drained within {asked.timeout_s:g} s, then held for at most {asked.hold_s:g} s",)
     by = "by its guardian, which stays behind" if asked.detach else "then resumed"
     return (f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s, {by}",)
 

@@ -21,8 +21,11 @@ from console.operations.verb import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
-    from console.config.schema import Bouncer, PostgresNode
+    from console.config.schema import Bouncer, Inventory, PostgresNode
+    from console.config.selector import Selected
+    from console.operations.holding import Held
     from console.operations.outcome import TargetReceipt
+    from console.operations.pausing import Ending
     from console.operations.reach import Reach
     from console.operations.sessions import ReadSession
     from console.operations.step import Step
@@ -169,9 +172,13 @@ class OpSpec(Generic[S]):
     """Its statements are commands for a shell on the target's host."""
     suspended: OpSpec[Suspended] | None = None
     """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
-    spread: Callable[[Observation], tuple[str | None, ...]] | None = None
+    spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
+    choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
+    """Which bouncers a selector means that names something else, such as the node behind them."""
+    work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None
+    """What is done while all targets are held, and how each ends; None: they are held for a time."""
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from console.operations.switchover.words import SWITCHOVER
 from console.operations.verb import BOUNCERS, Option, Verb
 from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
 from console.operations.verbs_restart import RESTART
@@ -245,4 +246,5 @@ VERBS: tuple[Verb, ...] = (
     *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
     *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
     RESTART,
+    SWITCHOVER,
 )

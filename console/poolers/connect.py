@@ -94,13 +94,24 @@ class PoolerConnector:
             await (await self.reader(name)).close()
             return "a login to the admin console"
         database = bouncer.probe_database or bouncer.probe_user
+        await self.ask_as_client(name, database, "SELECT 1")
+        return f"a query as {bouncer.probe_user} on {database}"
+
+    async def ask_as_client(self, name: str, database: str, query: str) -> tuple[str | None, ...]:
+        """Log in to a database as `probe_user` and return the first row of a query that changes nothing.
+
+        Raises:
+            NodeError: with the phase that failed; credentials without a `probe_user`.
+        """
+        bouncer = self._bouncer(name)
+        if bouncer.probe_user is None:
+            raise CredentialError("the inventory names no probe_user", where=name)
         source = bouncer.probe_password_from or bouncer.password_from
         login, timeout_s = await self._login(bouncer, bouncer.probe_user, source, database)
         try:
-            await query_as_client(login, timeout_s=timeout_s)
+            return await query_as_client(login, timeout_s=timeout_s, query=query)
         except NodeError as failure:
             raise self._reason(bouncer, login.endpoint, failure) from None
-        return f"a query as {bouncer.probe_user} on {database}"
 
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
         bouncer = self._bouncer(name)

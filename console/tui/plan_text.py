@@ -102,6 +102,9 @@ def _lasts(plan: Plan) -> list[tuple[str, str]]:
     if not plan.spec.holds:
         return []
     asked = plan.parameters
+    if plan.spec.work is not None:
+        held = f"drained within {asked.timeout_s:g} s, then held for at most {asked.hold_s:g} s"
+        return [("it lasts", held)]
     by = "its guardian resumes it then, and stays behind" if asked.detach else "then it is resumed"
     return [("it lasts", f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s; {by}")]
 

@@ -219,14 +219,14 @@ def _json_lines(receipt: RunReceipt) -> list[str]:
 
 
 def _text_blocks(receipt: RunReceipt, width: int | None, *, verbose: bool) -> list[str]:
-    from console.operations.render_receipt import counts_text, receipt_text, run_text
+    from console.operations.render_receipt import receipt_text, run_text
 
     if len(receipt.targets) == 1 and not receipt.unreachable:
         return [receipt_text(receipt.targets[0], width=width)]
     blocks = [receipt_text(one, width=width) for one in receipt.targets] if verbose else []
     code, reason = ending(receipt)
     why = f"; exit {int(code)}: {reason}" if reason else ""
-    return [*blocks, run_text(receipt, width=width, brief=verbose), f"\n{counts_text(receipt)}{why}"]
+    return [*blocks, run_text(receipt, width=width, brief=verbose), f"\n{receipt.counts}{why}"]
 
 
 def standing(receipt: RunReceipt, now_s: float, *, holds: bool) -> list[str]:

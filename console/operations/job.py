@@ -119,7 +119,7 @@ class Job:
         self.say(
             str(receipt.target),
             EventKind.FINISHED,
-            f"{receipt.outcome}: {receipt.detail}",
+            f"{receipt.word}: {receipt.detail}",
             {"outcome": receipt.outcome.value, "after": receipt.after},
         )
 

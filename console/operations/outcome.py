@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -28,6 +29,10 @@ class Outcome(StrEnum):
 
 
 _WORST_LAST = (Outcome.NO_CHANGE, Outcome.OK, Outcome.SKIPPED, Outcome.FAILED, Outcome.UNKNOWN)
+
+
+TAKEN_BACK = "taken back"
+"""The word for `TargetReceipt.taken_back`; its outcome is that of the undoing."""
 
 
 class EventKind(StrEnum):
@@ -141,6 +146,13 @@ class TargetReceipt:
     """Somebody cancelled it, and it was undone."""
     skipped_because: str | None = None
     """Why it was not begun, or was ended, because of another target or of the gate; None: it was not."""
+    taken_back: bool = False
+    """It was done, and undone again because the run was interrupted: it is as it was."""
+
+    @property
+    def word(self) -> str:
+        """How it ended, for people."""
+        return TAKEN_BACK if self.taken_back else self.outcome.value
 
     @property
     def shuts_down(self) -> bool:
@@ -180,6 +192,17 @@ class RunReceipt:
         found = [target.outcome for target in self.targets]
         found += [Outcome.FAILED] * len(self.unreachable)
         return max(found, key=_WORST_LAST.index, default=Outcome.SKIPPED)
+
+    @property
+    def counts(self) -> str:
+        """How many targets ended in which way, e.g. `18 ok, 1 failed, 1 unreachable`."""
+        found = Counter(target.word for target in self.targets)
+        words = [outcome.value for outcome in Outcome]
+        words.insert(1, TAKEN_BACK)
+        parts = [f"{found[word]} {word}" for word in words if found[word]]
+        if self.unreachable:
+            parts.append(f"{len(self.unreachable)} unreachable")
+        return ", ".join(parts) or "no target"
 
     @property
     def refused(self) -> bool:

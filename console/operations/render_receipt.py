@@ -5,7 +5,6 @@ It tells; what an outcome means for a shell is the command line's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from console.operations.outcome import Exchange, Outcome, RunReceipt, TargetReceipt
@@ -18,7 +17,7 @@ _GOOD = frozenset({Outcome.OK, Outcome.NO_CHANGE})
 def receipt_text(receipt: TargetReceipt, *, width: int | None = None) -> str:
     """Return one target's receipt as lines."""
     lines = wrapped(
-        f"{receipt.target}: {receipt.outcome.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}",
+        f"{receipt.target}: {receipt.word.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}",
         width,
         rest="  ",
     )
@@ -38,9 +37,7 @@ def run_text(receipt: RunReceipt, *, width: int | None = None, brief: bool = Fal
         width: columns of the terminal; None: no line is broken.
         brief: only the table.
     """
-    rows = [
-        [str(one.target), one.outcome.value, f"{one.duration_s:.2f} s", one.detail] for one in receipt.targets
-    ]
+    rows = [[str(one.target), one.word, f"{one.duration_s:.2f} s", one.detail] for one in receipt.targets]
     rows += [[out.name, "unreachable", NOT_AVAILABLE, out.reason] for out in receipt.unreachable]
     lines = table(["~TARGET", "<OUTCOME", ">TOOK", "~DETAIL"], rows, width)
     if brief:
@@ -50,15 +47,6 @@ def run_text(receipt: RunReceipt, *, width: int | None = None, brief: bool = Fal
         lines += ["", f"{one.target}:", *trouble] if trouble else []
     beside = list(_in_common([one for one in receipt.targets if one.outcome in _GOOD], width))
     return "\n".join([*lines, *(["", *beside] if beside else [])])
-
-
-def counts_text(receipt: RunReceipt) -> str:
-    """Return how many targets ended in which way, e.g. `18 ok, 1 failed, 1 unreachable`."""
-    found = Counter(one.outcome for one in receipt.targets)
-    parts = [f"{found[outcome]} {outcome.value}" for outcome in Outcome if found[outcome]]
-    if receipt.unreachable:
-        parts.append(f"{len(receipt.unreachable)} unreachable")
-    return ", ".join(parts) or "no target"
 
 
 def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from console.errors import PooldeckError
@@ -163,7 +164,9 @@ class RollingRun:
     async def _gate(self, number: int, items: Sequence[TargetPlan]) -> str | None:
         done = [item for item in items if self._receipts[item.target].outcome not in FAILURES]
         shut = await Gate(self._job, done, self._baseline).wait()
-        return None if shut is None else f"the gate after wave {number} did not open: {shut}"
+        if shut is None or self._job.control.stopped:
+            return shut
+        return f"the gate after wave {number} did not open: {shut}"
 
     async def _take_back(self) -> None:
         """Undo what this run did, where the verb can; the receipts say so."""
@@ -179,4 +182,5 @@ class RollingRun:
             step.control = Control()
             job.say(str(item.target), EventKind.UNDOING, "the run was interrupted: taking it back", {})
             undone = await job.guarded(step, lambda step=step: take_back(step))  # type: ignore[misc]
+            undone = replace(undone, taken_back=undone.outcome not in FAILURES)
             self._receipts[item.target] = await job.finish(item, undone)

@@ -152,7 +152,7 @@ class Progress:
             name = str(target.target)
             self.states[name] = TargetState(
                 name,
-                target.outcome.value,
+                target.word,
                 OUTCOME_TONES[target.outcome],
                 target.started_at_s + target.duration_s,
                 target.detail,
@@ -162,8 +162,8 @@ class Progress:
 def _next(state: TargetState, event: Event) -> TargetState:
     if event.kind is EventKind.FINISHED:
         outcome = Outcome(str(event.data["outcome"]))
-        detail = event.text.removeprefix(f"{outcome}: ")
-        return TargetState(state.target, outcome.value, OUTCOME_TONES[outcome], event.at_s, detail)
+        word, _, detail = event.text.partition(": ")
+        return TargetState(state.target, word, OUTCOME_TONES[outcome], event.at_s, detail)
     word, tone = _WORDS.get(event.kind, (state.word, state.tone))
     if event.kind is EventKind.SENT and state.word == "undoing":
         word, tone = state.word, state.tone

@@ -141,6 +141,7 @@ def test_ctrl_c_between_waves_begins_no_other(shell: Shell) -> None:
     assert "stopping after the step under way, undoing what can be undone; Ctrl-C again: now" in err
     assert re.search(r"^1 ok, 2 skipped; exit 130: interrupted$", out, re.MULTILINE)
     assert {record["target"] for record in shell.records("intent")} == {"core"}
+    assert "not begun: the run was interrupted" in out
 
 
 # -- approved plans ---------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from console.operations.service import Run
 from console.tui import keys
 from console.tui.parts import OpeningGrid, PlainGrid, content
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
-from console.tui.receipt_text import counts, receipt_cells
+from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
@@ -279,5 +279,5 @@ def _cells(run: Run, progress: Progress) -> list[str | Toned]:
         return [*head, Toned(word, "warning" if progress.hold is not None else "accent"), progress.counts]
     tone = TONE_NAMES.get(OUTCOME_TONES[receipt.outcome], "accent")
     details = "; ".join(target.detail for target in receipt.targets)
-    detail = details if len(receipt.targets) == 1 else counts(receipt)
+    detail = details if len(receipt.targets) == 1 else receipt.counts
     return [*head, Toned(receipt.outcome.value, tone), detail]

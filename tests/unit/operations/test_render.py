@@ -11,7 +11,7 @@ from console.operations.outcome import Outcome, RunReceipt, TargetReceipt, Unrea
 from console.operations.plan import Plan
 from console.operations.render import plan_text
 from console.operations.render_layout import grouped, labelled, table
-from console.operations.render_receipt import counts_text, cut_text, receipt_text, run_text
+from console.operations.render_receipt import cut_text, receipt_text, run_text
 from console.operations.rollout import Rollout, Share, parse_serial
 from console.operations.target import Target
 from tests.unit.operations.test_many import NAMES, Fleet
@@ -199,7 +199,7 @@ def test_a_run_on_many_is_a_table_and_below_it_what_needs_attention() -> None:
     ]
     assert lines[6:] == ["", "b1:", "  next       mend it", "", "  warning    be careful"]
     assert run_text(run, brief=True).splitlines() == lines[:6]
-    assert counts_text(run) == "2 ok, 1 skipped, 1 failed, 1 unreachable"
+    assert run.counts == "2 ok, 1 skipped, 1 failed, 1 unreachable"
     assert max(map(len, run_text(run, width=TERMINAL).splitlines())) <= TERMINAL
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase
 from console.operations import ending
-from console.operations.outcome import Outcome
+from console.operations.outcome import EventKind, Outcome
+from console.operations.render_receipt import receipt_text, run_text
 from console.operations.rollout import Rollout, parse_serial
 from console.operations.service import Run
 from console.operations.target import Target
@@ -314,3 +316,9 @@ async def test_what_was_done_is_taken_back(
     assert "the run was interrupted" in first.detail
     assert second.outcome is Outcome.SKIPPED
     assert receipt.interrupted
+    assert (first.taken_back, second.taken_back) == (True, False)
+    assert receipt.counts == "1 taken back, 1 skipped", "what was taken back is no `ok` of the run"
+    assert re.search(r"^edge\S* +taken back ", run_text(receipt), re.MULTILINE)
+    assert receipt_text(first).startswith(f"{first.target}: TAKEN BACK in ")
+    told = [event.text async for event in runs[0].events() if event.kind is EventKind.FINISHED]
+    assert [text.partition(":")[0] for text in told] == ["ok", "skipped", "taken back"]

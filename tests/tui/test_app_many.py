@@ -98,7 +98,7 @@ async def test_stop_once_waits_for_the_step_and_twice_does_not(tmp_path: Path) -
         await command(pilot, "pause edge-1* for=30s timeout=30")
         await answered(pilot, "shop 6")
         await until(pilot, lambda: "PAUSE" in fleet.of("edge-1b").executed)
-        await asked(pilot, "Stop+undo")
+        await asked(pilot, "^x Stop")
         await pilot.press("ctrl+x", "ctrl+x")
         await until(pilot, lambda: app.operating.runs[0].done)
         assert not any(pooler.anything_paused for pooler in fleet.poolers.values())
@@ -224,14 +224,18 @@ async def test_a_forgotten_pause_comes_first_and_m_plans_its_mend(tmp_path: Path
     app = make_app(tmp_path, fleet, picture=forgotten_snapshot(), claims=read)
     async with app.run_test(size=SIZE) as pilot:
         await asked(pilot, "5 FORGOTTEN")
-        await choose(pilot, "edge-1a")
-        await until(pilot, lambda: "M Mend" not in text_of(app))
         await choose(pilot, "edge-1b")
         await asked(pilot, "M Mend")
         await asked(pilot, "by nobody alive (PAUSE edge-1b of alice@bastion is dead)")
         await pilot.press("M")
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         assert app.screen.place == "plan: mend edge-1b"  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await choose(pilot, "edge-1a")
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        place = app.screen.place  # type: ignore[attr-defined]
+        assert place == "plan: mend stopped-124,edge-1b,edge-2b,legacy-118,edge-2a"
         await asked(pilot, "RESUME")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from console.clock import FixedClock
 from console.config.policy_schema import Policies
 from console.fleet.store import FleetStore
 from console.model.claims import Claim
+from console.operations import lasting
 from console.tui.app import PooldeckApp
 from console.tui.progress import Progress
 from console.tui.screens import plan as plan_module
@@ -24,7 +26,7 @@ from tests.tui.driving import fake_service, inventory_of, recorded_app, text_of,
 from tests.tui.fakes import FakeFleet
 from tests.tui.pauses import CLAIMS, forgotten_snapshot
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
-from tests.unit.operations.fake_pooler import FakePooler
+from tests.unit.operations.fake_pooler import FakePooler, FakeSession
 
 Deck = Pilot[Any]
 SIZE = (120, 40)
@@ -199,6 +201,23 @@ async def test_help_in_a_plan_tells_its_own_keys_even_while_a_phrase_is_asked_fo
         await asked(pilot, "goes to the phrase, where one is asked for")
         await pilot.press("escape")
         await asked(pilot, "Type edge-1a")
+
+
+async def test_how_far_a_plan_of_many_is_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lasting, "FIRST_S", 0.0)
+    answered = asyncio.Event()
+
+    class Slow(FakeFleet):
+        async def reader(self, name: str, *, as_admin: bool = False) -> FakeSession:
+            await answered.wait()
+            return await super().reader(name, as_admin=as_admin)
+
+    app = make_app(tmp_path, Slow())
+    async with app.run_test(size=SIZE) as pilot:
+        await command(pilot, "pause edge-*")
+        await asked(pilot, "Making the plan: pause edge-*: 0 of 4 bouncers read")
+        answered.set()
+        await asked(pilot, "Type shop 12 to go on")
 
 
 async def test_a_plan_of_many_is_made_anew_less_often(

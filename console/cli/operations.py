@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from console.clock import Clock
     from console.guard.request import Request
     from console.operations.plan import Plan
+    from console.operations.rollout import Rollout
     from console.operations.service import OperationService, Run
 
 
@@ -62,7 +63,7 @@ async def _operate(options: Globals, wish: Wish) -> int:
         try:
             user = service.request().user
             approval = read_approval(wish.approve, user=user) if wish.approve else None
-            plan = await service.plan(wish.op, wish.selector, rollout=rollout, **wish.parameters)
+            plan = await _planned(service, wish, rollout)
             if wish.plan_only:
                 _show(service, plan, wish)
                 return 0
@@ -71,6 +72,28 @@ async def _operate(options: Globals, wish: Wish) -> int:
             note("stopped; nothing was sent")
             raise
         return await _followed(run, plan, wish, clock)
+
+
+async def _planned(service: OperationService, wish: Wish, rollout: Rollout | None) -> Plan:
+    """Make the plan; on a terminal it is told how far that is.
+
+    Raises:
+        UsageError: it cannot be planned as asked. NodeError: the only target did not answer.
+    """
+    from console.cli.outlet import Outlet
+
+    outlet = Outlet(sys.stderr)
+
+    def tell(far: str) -> None:
+        if outlet.is_terminal:
+            outlet.rewrite(f"planning: {far}")
+
+    try:
+        return await service.plan(wish.op, wish.selector, rollout=rollout, progress=tell, **wish.parameters)
+    finally:
+        outlet.settle()
+        await outlet.drained(limit_s=1.0)
+        outlet.close()
 
 
 def _show(service: OperationService, plan: Plan, wish: Wish) -> None:

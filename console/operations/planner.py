@@ -6,7 +6,7 @@ It only asks. The one thing it sends besides SHOW is the probe of `observe`, bel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from console.model.claims import Claim
 from console.operations.choice import databases_of
 from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.health import waited_already
+from console.operations.lasting import Tally, telling
 from console.operations.observe import Observation, observe
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, TargetPlan
@@ -53,9 +54,14 @@ class Planner:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def plan(
-        self, op: str, selector: str, parameters: Mapping[str, Any], rollout: Rollout | None
+        self,
+        op: str,
+        selector: str,
+        parameters: Mapping[str, Any],
+        rollout: Rollout | None,
+        progress: Callable[[str], None] = lambda _: None,
     ) -> Plan:
-        """Return the plan of `op` on what `selector` names.
+        """Return the plan of `op` on what `selector` names; `progress` is told how far that is.
 
         Raises:
             UsageError: an unknown verb, a wrong parameter, a selector that names nothing, a database that
@@ -67,9 +73,14 @@ class Planner:
         checked = _parameters(spec, parameters)
         chosen = await self._chosen(spec, selector, checked)
         alone = len(chosen) == 1
-        found = await asyncio.gather(
-            *(self._of_one(spec, one, checked, selector, alone=alone) for one in chosen)
-        )
+        tally = Tally("node read" if spec.on_node else "bouncer read", len(chosen))
+        async with telling(progress, lambda: tally.words):
+            found = await asyncio.gather(
+                *(
+                    tally.count(self._of_one(spec, one, checked, selector, alone=alone))
+                    for one in chosen
+                )
+            )
         items = [item for group in found for item in group if isinstance(item, TargetPlan)]
         unreachable = tuple(item for group in found for item in group if isinstance(item, Unreachable))
         left_out = [item for group in found for item in group if isinstance(item, LeftOut)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -143,7 +143,13 @@ class OperationService:
         return tuple(self._runs.values())
 
     async def plan(
-        self, op: str, selector: str, *, rollout: Rollout | None = None, **parameters: Any
+        self,
+        op: str,
+        selector: str,
+        *,
+        rollout: Rollout | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+        **parameters: Any,
     ) -> Plan:
         """Return the plan of a verb on what a selector names; sends nothing that changes anything.
 
@@ -151,12 +157,13 @@ class OperationService:
             op: the verb's name.
             selector: what it is to act on.
             rollout: waves and limits; None: the verb's own.
+            progress: is told how far it is, when that takes longer than a moment.
             parameters: fields of the verb's `Parameters`.
 
         Raises:
             UsageError: it cannot be planned as asked. NodeError: the only target did not answer.
         """
-        return await self._planner.plan(op, selector, parameters, rollout)
+        return await self._planner.plan(op, selector, parameters, rollout, progress)
 
     def expect(self, op: str) -> None:
         """Make ready for a run of a verb, e.g. while its plan is read: a guardian is started ahead."""

@@ -94,8 +94,8 @@ def shutdown_standing(ask: Ask[Observation]) -> Standing:
     notes.append(f"started again by: {ask.found.start or 'its supervisor; the inventory does not say how'}")
     if mode is not ShutdownMode.NOW and ask.dialect.has(observation.version, Capability.SHUTDOWN_MODES):
         notes.append(
-            "to end it sooner, on its host: SIGQUIT, or one more SIGTERM or SIGINT, ends it at once (T17: "
-            "until 1.22 the first SIGTERM did)"
+            "to end it sooner, on its host: SIGQUIT, or one more SIGTERM or SIGINT, ends it at once "
+            "(until 1.22 the first SIGTERM did)"
         )
     return Standing(
         state_words(ask.target, observation),

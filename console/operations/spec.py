@@ -190,6 +190,11 @@ class OpSpec(Generic[S]):
         return self.suspended if self.suspended is not None and isinstance(seen, Suspended) else self
 
     @property
+    def undone_by_stop(self) -> bool:
+        """Whether a run that is stopped takes back what it did."""
+        return self.holds or self.take_back is not None
+
+    @property
     def on_node(self) -> bool:
         """Whether it acts on Postgres nodes, not on poolers."""
         return Scope.NODE in self.scopes

@@ -333,6 +333,13 @@ class PooldeckApp(App[int]):
         except UsageError as error:
             self.complain(error)
 
+    def plan_of(self, op: str, selector: str) -> None:
+        """Open the plan of an operation on what a selector names."""
+        try:
+            self.operating.open_plan(op, selector)
+        except UsageError as error:
+            self.complain(error)
+
     def action_command_palette(self) -> None:
         """Open the palette of every command."""
         if not isinstance(self.screen, CommandPalette):

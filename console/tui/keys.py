@@ -25,7 +25,7 @@ TABLES: tuple[tuple[str, str], ...] = (
     ("c", "copy the marked rows through the terminal (OSC 52)"),
     ("a", "action menu for the marked rows, or the row under the cursor"),
     ("P  R  L", "open the plan to pause, resume, reload; nothing happens before you confirm it"),
-    ("M", "open the plan that ends pauses nobody alive owns (marked with !)"),
+    ("M", "open the plan that ends pauses nobody alive owns (marked with !): the chosen, else all"),
     ("other capitals", "sort by the column that lists it below; again turns the order round"),
     ("<  >", "sort by the next column to the left, right"),
     ("0", "faults first, as at the start"),
@@ -40,7 +40,7 @@ PLAN: tuple[tuple[str, str], ...] = (
 RUN: tuple[tuple[str, str], ...] = (
     ("arrows  j k", "move over the targets; the line above the keys has the detail in full"),
     ("e", "end the hold now: clients go on, as they would at its end"),
-    ("ctrl+x", "stop after the current step and undo; again: undo now"),
+    ("ctrl+x", "stop after the current step, and undo what can be; again: now"),
     ("Esc", "back; it goes on, o finds it again"),
     ("PgUp  PgDn", "scroll the result"),
     ("Tab", "the events"),

@@ -184,7 +184,7 @@ class Operating:
             cells.append(Cell(f"{others} RUNNING (o)", Tone.WARN))
         forgotten = self._forgotten()
         if forgotten:
-            cells.append(Cell(f"{forgotten} FORGOTTEN", Tone.BAD))
+            cells.append(Cell(f"{forgotten} FORGOTTEN (M)", Tone.BAD))
         return tuple(cells)
 
     def _detached(self) -> Cell | None:

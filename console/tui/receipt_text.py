@@ -6,7 +6,6 @@ import time
 
 from console.operations.outcome import Outcome, RunReceipt, TargetReceipt
 from console.tui.progress import OUTCOME_TONES
-from console.view import numbers
 from console.view.cells import Cell, Tone
 
 IN_FULL = 3
@@ -28,11 +27,9 @@ def receipt_cells(receipt: RunReceipt) -> list[Cell]:
     if len(targets) > IN_FULL:
         targets = [one for one in targets if one.outcome not in _GOOD]
     for target in targets:
-        took = numbers.duration_s(target.duration_s)
-        word = target.word.upper()
-        lines.append(
-            Cell(f"{word}  {target.target}  {target.detail} ({took})", OUTCOME_TONES[target.outcome])
-        )
+        took = "" if target.outcome is Outcome.SKIPPED else f" in {target.duration_s:.2f} s"
+        words = f"{target.word.upper()}  {target.target}{took}: {target.detail}"
+        lines.append(Cell(words, OUTCOME_TONES[target.outcome]))
         lines += [Cell(f"  {line}", tone_of_line) for line, tone_of_line in _facts(target)]
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from console.model.fleet import Resting, Stale
+from console.model.fleet import Connecting, Resting, Stale
 from console.view import numbers
 from console.view.cells import Cell, Tone
 from console.view.fleet import BouncerRow
@@ -31,6 +31,7 @@ class FleetTotals:
     answering: int
     stale: int
     resting: int
+    connecting: int
     faulty: int
     paused: int
     clients: Total
@@ -50,6 +51,7 @@ def fleet_totals(rows: Sequence[BouncerRow]) -> FleetTotals:
         answering=sum(row.sample is not None for row in rows),
         stale=sum(isinstance(row.pooler.freshness, Stale) for row in rows),
         resting=sum(isinstance(row.pooler.freshness, Resting) for row in rows),
+        connecting=sum(isinstance(row.pooler.freshness, Connecting) for row in rows),
         faulty=sum(row.faulty for row in rows),
         paused=sum(row.paused for row in rows),
         clients=_sum(rows, lambda row: row.total("cl_active")),
@@ -70,16 +72,19 @@ def _sum(rows: Sequence[BouncerRow], value: Callable[[BouncerRow], float | None]
 def strip(totals: FleetTotals) -> tuple[tuple[Cell, ...], ...]:
     """Return the totals as two lines of cells: who is there, and what moves."""
     waiting = totals.waiting.value or 0
-    first = [Cell(f"{numbers.count(totals.clients.value)} active clients {_coverage(totals)}", Tone.STRONG)]
-    silent = totals.bouncers - totals.answering - totals.resting
+    noun = "active client" if totals.clients.value == 1 else "active clients"
+    first = [Cell(f"{numbers.count(totals.clients.value)} {noun} {_coverage(totals)}", Tone.STRONG)]
+    silent = totals.bouncers - totals.answering - totals.resting - totals.connecting
+    if totals.paused:
+        first.append(Cell(f"{totals.paused} PAUSED", Tone.BAD))
     if silent:
         first.append(Cell(f"{silent} not answering", Tone.BAD))
     if totals.resting:
         first.append(Cell(f"{totals.resting} shutting down", Tone.WARN))
-    if totals.paused:
-        first.append(Cell(f"{totals.paused} PAUSED", Tone.BAD))
     if totals.stale:
         first.append(Cell(f"{totals.stale} stale", Tone.WARN))
+    if totals.connecting:
+        first.append(Cell(f"{totals.connecting} connecting", Tone.INFO))
     wait = f"{numbers.count(totals.waiting.value)} waiting"
     if totals.maxwait_us:
         wait += f" up to {numbers.duration_us(totals.maxwait_us)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from console.postgres.connect import PostgresConnector
 from console.postgres.sessions import PostgresNodes
 from tests.harness.servers import MakePgBouncer
 from tests.servers.operations_kit import Direct, LabPasswords, until
-from tests.servers.verbs_kit import Sleeper, VerbDesk, backends_asleep, shown
+from tests.servers.verbs_kit import Sleeper, VerbDesk, backends_asleep, shown, without_signals
 
 
 @pytest_asyncio.fixture
@@ -210,17 +210,6 @@ def _waits_for_lock(postgres: PostgresServer, pid: int) -> bool:
 
 
 # -- refusals ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def without_signals(postgres: PostgresServer) -> Iterator[None]:
-    """Take pg_signal_backend from the role that the lab gives Pooldeck."""
-    with postgres.connect() as session:
-        session.execute(f"REVOKE pg_signal_backend FROM {MONITOR}")
-        try:
-            yield
-        finally:
-            session.execute(f"GRANT pg_signal_backend TO {MONITOR}")
 
 
 @pytest_asyncio.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,6 +127,17 @@ class Sleeper:
         await asyncio.to_thread(self._thread.join, LIMIT_S)
         self.client.close()
         return self.error
+
+
+@contextmanager
+def without_signals(postgres: PostgresServer) -> Iterator[None]:
+    """Take pg_signal_backend from the role that the lab gives Pooldeck."""
+    with postgres.connect() as session:
+        session.execute(f"REVOKE pg_signal_backend FROM {MONITOR}")
+        try:
+            yield
+        finally:
+            session.execute(f"GRANT pg_signal_backend TO {MONITOR}")
 
 
 def backends_asleep(postgres: PostgresServer) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from console.clock import FixedClock
 from console.config.policy_schema import Policies
 from console.fleet.store import FleetStore
 from console.model.claims import Claim
+from console.operations import lasting
 from console.tui.app import PooldeckApp
 from console.tui.progress import Progress
 from console.tui.screens import plan as plan_module
@@ -24,7 +26,7 @@ from tests.tui.driving import fake_service, inventory_of, recorded_app, text_of,
 from tests.tui.fakes import FakeFleet
 from tests.tui.pauses import CLAIMS, forgotten_snapshot
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
-from tests.unit.operations.fake_pooler import FakePooler
+from tests.unit.operations.fake_pooler import FakePooler, FakeSession
 
 Deck = Pilot[Any]
 SIZE = (120, 40)
@@ -98,7 +100,7 @@ async def test_stop_once_waits_for_the_step_and_twice_does_not(tmp_path: Path) -
         await command(pilot, "pause edge-1* for=30s timeout=30")
         await answered(pilot, "shop 6")
         await until(pilot, lambda: "PAUSE" in fleet.of("edge-1b").executed)
-        await asked(pilot, "Stop+undo")
+        await asked(pilot, "^x Stop")
         await pilot.press("ctrl+x", "ctrl+x")
         await until(pilot, lambda: app.operating.runs[0].done)
         assert not any(pooler.anything_paused for pooler in fleet.poolers.values())
@@ -201,6 +203,23 @@ async def test_help_in_a_plan_tells_its_own_keys_even_while_a_phrase_is_asked_fo
         await asked(pilot, "Type edge-1a")
 
 
+async def test_how_far_a_plan_of_many_is_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lasting, "FIRST_S", 0.0)
+    answered = asyncio.Event()
+
+    class Slow(FakeFleet):
+        async def reader(self, name: str, *, as_admin: bool = False) -> FakeSession:
+            await answered.wait()
+            return await super().reader(name, as_admin=as_admin)
+
+    app = make_app(tmp_path, Slow())
+    async with app.run_test(size=SIZE) as pilot:
+        await command(pilot, "pause edge-*")
+        await asked(pilot, "Making the plan: pause edge-*: 0 of 4 bouncers read")
+        answered.set()
+        await asked(pilot, "Type shop 12 to go on")
+
+
 async def test_a_plan_of_many_is_made_anew_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,14 +243,18 @@ async def test_a_forgotten_pause_comes_first_and_m_plans_its_mend(tmp_path: Path
     app = make_app(tmp_path, fleet, picture=forgotten_snapshot(), claims=read)
     async with app.run_test(size=SIZE) as pilot:
         await asked(pilot, "5 FORGOTTEN")
-        await choose(pilot, "edge-1a")
-        await until(pilot, lambda: "M Mend" not in text_of(app))
         await choose(pilot, "edge-1b")
         await asked(pilot, "M Mend")
         await asked(pilot, "by nobody alive (PAUSE edge-1b of alice@bastion is dead)")
         await pilot.press("M")
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         assert app.screen.place == "plan: mend edge-1b"  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await choose(pilot, "edge-1a")
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        place = app.screen.place  # type: ignore[attr-defined]
+        assert place == "plan: mend stopped-124,edge-1b,edge-2b,legacy-118,edge-2a"
         await asked(pilot, "RESUME")
 
 

@@ -337,7 +337,7 @@ async def test_a_plan_can_be_answered_after_the_terminal_was_too_small(app: Pool
         await asked(pilot, "HOLDING edge-1a:")
         await pilot.press("e")
         await asked(pilot, "OK  edge-1a")
-        await until(pilot, lambda: "Stop+undo" not in text_of(app))
+        await until(pilot, lambda: "^x Stop" not in text_of(app))
 
 
 def test_a_run_tells_once_a_second_what_it_waits_for() -> None:

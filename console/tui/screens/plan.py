@@ -116,7 +116,11 @@ class PlanScreen(DeckScreen):
             try:
                 async with asyncio.timeout(PLAN_LIMIT_S):
                     plan = await self._service.plan(
-                        wish.op, wish.selector, rollout=wish.rollout, **wish.parameters
+                        wish.op,
+                        wish.selector,
+                        rollout=wish.rollout,
+                        progress=self._planning,
+                        **wish.parameters,
                     )
             except UsageError as error:
                 await self._cannot_plan(_with_hint(error), again=False)
@@ -128,6 +132,12 @@ class PlanScreen(DeckScreen):
             else:
                 await self._take(plan)
             await asyncio.sleep(interval_s(self._plan))
+
+    def _planning(self, far: str) -> None:
+        """Tell how far the first plan is; a later one takes the place of one that can be read meanwhile."""
+        if self._plan is None and self.is_mounted:
+            for note in self.query("#planning").results(Static):
+                note.update(f"Making the plan: {self._wish.op} {self._wish.selector}: {far}")
 
     async def _cannot_plan(self, reason: str, *, again: bool = True) -> None:
         if self._plan is None:

@@ -32,6 +32,7 @@ from widgets.log_view import Level, LogLine, LogView
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
 _REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING})
 """Told again and again while they last."""
+_NAME_COLUMNS = 12
 
 
 def clock_text(wall_s: float) -> str:
@@ -46,12 +47,11 @@ class RunScreen(DeckScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
         Binding("e", "end_hold", "End hold", id="run.end-hold"),
-        Binding("ctrl+x", "stop", "Stop+undo", id="run.stop"),
+        Binding("ctrl+x", "stop", "Stop", id="run.stop"),
         Binding("pageup", "result(-1)", "Result up", show=False, priority=True, id="run.up"),
         Binding("pagedown", "result(1)", "Result down", show=False, priority=True, id="run.down"),
     ]
     COLUMNS = (
-        Column("target", "target", 20, min_width=12),
         Column("state", "state", 11),
         Column("since", "since", 8),
         Column("detail", "detail", 40, flex=True, min_width=16),
@@ -77,7 +77,11 @@ class RunScreen(DeckScreen):
         yield Static("", id="hold", markup=False)
         with VerticalScroll(id="outcome", can_focus=False):
             yield Static("", id="words", markup=False)
-        yield PlainGrid(self.COLUMNS, fixed_columns=1, ascii_only=self.deck.ascii_only, id="targets")
+        # As wide as the names are, unless that took the room of what is told of them.
+        longest = max(map(len, self.progress.states), default=0)
+        width = max(_NAME_COLUMNS, min(longest, self.app.size.width // 4))
+        columns = (Column("target", "target", width, min_width=_NAME_COLUMNS), *self.COLUMNS)
+        yield PlainGrid(columns, fixed_columns=1, ascii_only=self.deck.ascii_only, id="targets")
         yield LogView(limit=2_000, id="events")
 
     def on_mount(self) -> None:
@@ -135,20 +139,24 @@ class RunScreen(DeckScreen):
         count = numbers.count(hold.waiting) if hold.waiting else "No"
         clients = f"{count} client{'s wait' if hold.waiting > 1 else ' waits'}"
         longest = f", the longest {numbers.duration_s(hold.maxwait_s)}" if hold.waiting else ""
+        they = "it is" if len(hold.targets) == 1 else "they are"
         return (
             Cell(f"HOLDING {hold.name}:  {left_s:.0f} s LEFT"),
-            Cell(f"{clients}{longest}. At the end it is resumed; e ends the hold now."),
+            Cell(f"{clients}{longest}. At the end {they} resumed; e ends the hold."),
         )
 
     def _going(self, progress: Progress) -> list[Cell]:
+        undone = self._run.plan.spec.undone_by_stop
         if self._now:
-            return [Cell("UNDOING NOW  without waiting for the current step", Tone.WARN)]
+            word = "UNDOING NOW" if undone else "STOPPING NOW"
+            return [Cell(f"{word}  without waiting for the current step", Tone.WARN)]
         if self._run.stopping:
-            words = "STOPPING  after the current step, then it is undone; ctrl+x again: undo now"
-            return [Cell(words, Tone.WARN)]
+            words = "then it is undone; ctrl+x again: undo now" if undone else "ctrl+x again: now"
+            return [Cell(f"STOPPING  after the current step; {words}", Tone.WARN)]
+        keys = f"Esc leaves it running; o finds it again; ctrl+x stops {'and undoes ' if undone else ''}it"
         if progress.hold is not None:
-            return [Cell("Esc leaves it running; o finds it again; ctrl+x stops and undoes it", Tone.DIM)]
-        lines = [Cell("RUNNING  Esc leaves it running; o finds it again; ctrl+x stops and undoes it")]
+            return [Cell(keys, Tone.DIM)]
+        lines = [Cell(f"RUNNING  {keys}")]
         if len(progress.states) > 1:
             lines.append(Cell(progress.counts, Tone.INFO))
         if progress.stage:

@@ -178,23 +178,27 @@ class TableScreen(DeckScreen):
         self.notify(f"{count} row{'s' if count != 1 else ''} copied, tab-separated", timeout=3)
 
     def action_mend(self) -> None:
-        """Open the plan that mends the rows; shown only where something is forgotten."""
-        self.deck.action_plan("mend")
+        """Open the plan that mends the chosen rows; none of them being forgotten, that of all that are."""
+        chosen = self.panel.target_rows()
+        if self.panel.grid.marked or any(row in self._forgotten for row in chosen):
+            self.deck.action_plan("mend")
+        else:
+            self.deck.plan_of("mend", ",".join(row.key for row in self._forgotten))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Show the key that mends only where there is something to mend; elsewhere it is the app's."""
+        """Show the key that mends where there is something to mend; elsewhere it is the app's."""
         if action == "mend":
-            return self._to_mend and self.deck.service is not None
+            return bool(self._forgotten) and self.deck.service is not None
         return super().check_action(action, parameters)
 
-    _to_mend = False
-    """Whether a chosen row shows a pause that nobody alive will end."""
+    _forgotten: Sequence[BouncerRow] = ()
+    """Rows of the table in use that show a pause that nobody alive will end."""
 
     def _note_mend(self) -> None:
-        rows = self.panel.target_rows()
-        to_mend = any(isinstance(row, BouncerRow) and row.forgotten for row in rows)
-        if to_mend != self._to_mend:
-            self._to_mend = to_mend
+        had = bool(self._forgotten)
+        rows = self.panel.all_rows
+        self._forgotten = [row for row in rows if isinstance(row, BouncerRow) and row.forgotten]
+        if had != bool(self._forgotten):
             self.refresh_bindings()
 
     def action_detail(self) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from console.operations import lasting
 from console.operations.lasting import Tally, telling
+from tests.unit.operations.fake_pooler import FakeSession
+from tests.unit.operations.test_many import Fleet
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +49,23 @@ async def test_what_fails_is_done_too() -> None:
     with pytest.raises(KeyError):
         await tally.count(fail())
     assert tally.words == "1 of 1 keeper armed"
+
+
+async def test_how_far_a_plan_is_can_be_followed(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    told: list[str] = []
+    answered = asyncio.Event()
+    read = fleet.reader
+
+    async def late(name: str, *, as_admin: bool = False) -> FakeSession:
+        await answered.wait()
+        return await read(name, as_admin=as_admin)
+
+    fleet.reader = late  # type: ignore[method-assign]
+
+    def tell(text: str) -> None:
+        told.append(text)
+        answered.set()
+
+    await fleet.service.plan("pause", "all", progress=tell)
+    assert told[0] == "0 of 4 bouncers read"

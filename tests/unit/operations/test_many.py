@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ class Fleet:
         selector: str = "all",
         rollout: Rollout | None = None,
         at: Callable[[Run, EventKind, str], None] | None = None,
-        **parameters: object,
+        **parameters: Any,
     ) -> RunReceipt:
         """Plan, confirm, carry out; `at` is called with each event."""
         run = self.submit(await self.service.plan(op, selector, rollout=rollout, **parameters))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -298,7 +299,7 @@ class Pair(FakePooler):
     ],
 )
 async def test_what_was_done_is_taken_back(
-    tmp_path: Path, verb: str, selector: str, parameters: dict[str, str], sent: list[str]
+    tmp_path: Path, verb: str, selector: str, parameters: dict[str, Any], sent: list[str]
 ) -> None:
     pair = Pair()
     bench = Bench(pair, tmp_path / "journal.jsonl")

@@ -15,7 +15,8 @@ def test_a_total_names_how_many_bouncers_it_covers() -> None:
     first = lines()[0]
     assert "active clients on 7 of 10 bouncers" in first
     assert "2 PAUSED" in first
-    assert "3 not answering" in first
+    assert "2 not answering" in first
+    assert "1 connecting" in first
     assert "1 stale" in first
     assert "1.93M waiting up to 3m 10s" in lines()[1]
 

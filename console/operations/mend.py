@@ -51,11 +51,9 @@ async def look_for_left(look: Look) -> Left:
     claim = claim_on(claims, target.bouncer, target.database)
     if target.database is not None:
         return Left(claim)
-    over = {
-        one.database
-        for one in claims
-        if not one.alive and look.observation.paused(Target(one.bouncer, one.database)) is False
-    }
+    ended = {one.database for one in claims if not one.alive} | set(await past.unfinished(target.bouncer))
+    ended -= {one.database for one in claims if one.alive}
+    over = {name for name in ended if look.observation.paused(Target(target.bouncer, name)) is False}
     settings = _wrong(look.observation, await past.leftover_settings(target.bouncer))
     return Left(claim, settings, tuple(over))
 

@@ -30,6 +30,7 @@ def shell(make_pgbouncer: MakePgBouncer, tmp_path: Path) -> Iterator[FaultShell]
         yield made
 
 
+@pytest.mark.fault("journal's disk full")
 def test_a_way_out_is_open_on_a_disk_that_filled_up_since_the_last_run(shell: FaultShell) -> None:
     assert shell("enable", "edge/app", "--yes").returncode == 0
     fill(shell.state)
@@ -48,6 +49,7 @@ def test_a_way_out_is_open_on_a_disk_that_filled_up_since_the_last_run(shell: Fa
     assert [one["outcome"] for one in shell.outcomes()] == ["no change", *["ok"] * 5]
 
 
+@pytest.mark.fault("journal's disk full")
 def test_a_pause_left_behind_is_mended_on_a_disk_that_filled_up_meanwhile(shell: FaultShell) -> None:
     process = shell.hold()
     guardian = shell.guardian()

@@ -364,11 +364,13 @@ async def test_a_command_of_two_words_opens_its_plan_and_is_completed(app: Poold
     async with app.run_test(size=SIZE) as pilot:
         await choose(pilot, "edge-1a")
         await command(pilot, "config")
-        await asked(pilot, ":config wants one of set, push, rollback")
+        words = ":config wants one of set, push, rollback"
+        await until(pilot, lambda: any(words in note.message for note in app._notifications))
         assert [one.text for one in complete(app, "config s", 8)] == ["config set"]
         assert "edge-1a" in [one.text for one in complete(app, "config set edge", 15)]
         await command(pilot, "config set edge-1a")
         await asked(pilot, "nothing is asked for")
         await pilot.press("escape")
         await command(pilot, "config set edge-1a pool_mode=session")
-        await asked(pilot, "CONFIG SET edge-1a")
+        await asked(pilot, "plan: config set edge-1a")
+        await asked(pilot, "there is no such file")

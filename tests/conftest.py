@@ -6,7 +6,6 @@ line), `lab` (a whole fleet, one a worker), `make_lab` (fleets a test may break)
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import shutil
 import tempfile
@@ -29,38 +28,10 @@ from tests.harness.servers import (
     pgbouncer_executable,
 )
 
+pytest_plugins = ("tests.harness.watchdog",)
 KEPT_POOLDECK = ("POOLDECK_CACHE", "POOLDECK_DEBIAN_MIRROR")
 LEAKING = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "SSH_AUTH_SOCK", "LS_COLORS")
-WATCHDOG_S = 240.0
-"""A test that outlives even its timeout, e.g. in a wait that no exception ends, ends its worker: with every
-thread's stack on stderr, and as a failure of that test instead of a run that never ends."""
 _workshops: list[Workshop] = []
-_stderr: list[int] = []
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr: while tests run it is captured."""
-    _stderr.append(os.dup(2))
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
-    """Watch over set-up, call and teardown; the last one's takes the worker's servers down."""
-    marker = item.get_closest_marker("timeout")
-    longer_s = float(marker.args[0]) if marker is not None and marker.args else 0.0
-    _watch(WATCHDOG_S + longer_s)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_exception_interact() -> None:
-    """Go on watching: pytest's own plugin ends that when a test fails, and the teardown is yet to come."""
-    _watch(WATCHDOG_S)
-
-
-def _watch(limit_s: float) -> None:
-    faulthandler.dump_traceback_later(limit_s, exit=True, file=_stderr[-1])
 
 
 @pytest.fixture(autouse=True)

@@ -54,8 +54,8 @@ class Journal:
             kind: what is recorded: `intent`, `undo`, `outcome`, `refused`, …
             fields: JSON-able; must hold no secret. The journal's own keys (`at`, `kind`, `who`, `seq`,
                 `previous`, `torn`, `head_file`) win over them.
-            last_resort: it tells what was already done, so on a full disk it takes of the reserve. Every
-                other record is refused unless the reserve is whole.
+            last_resort: it tells what was already done, or lets clients go that wait, so on a full disk it
+                takes of the reserve. Every other record is refused unless the reserve is whole.
 
         Raises:
             JournalError: it is not safely on disk.

@@ -1,8 +1,8 @@
 """Disk space set aside beside the journal, so that an outcome can be recorded on a disk that filled up.
 
-What was begun must be told even then; so nothing is begun before the reserve is whole. It is given up
-piece by piece, no more than a record needs, for others may be filling the same disk. Called under
-the journal's lock.
+What was begun must be told even then; so nothing is begun before the reserve is whole, but for what lets
+clients go that wait (RESUME, MEND, ENABLE). It is given up piece by piece, no more than a record needs, for
+others may be filling the same disk. Called under the journal's lock.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
 async def _means(inventory: Inventory) -> AsyncIterator[Means]:
     from console.config.credentials import Credentials
     from console.config.paths import XdgPaths
+    from console.operations.lease.base import GUARDIAN_NAME
     from console.operations.lease.store import BootClock
     from console.operations.lease.ward import Means
     from console.poolers.connect import PoolerConnector
@@ -78,13 +79,13 @@ async def _means(inventory: Inventory) -> AsyncIterator[Means]:
 
         ssh = SshTransport(inventory.hosts, clock=clock, runtime_dir=XdgPaths().runtime)
         try:
-            connector = PoolerConnector(inventory, ssh, credentials)
+            connector = PoolerConnector(inventory, ssh, credentials, application_name=GUARDIAN_NAME)
             yield Means(inventory, connector, ssh, credentials, ssh.retry_now, clock)
         finally:
             await ssh.close()
         return
     direct = _Direct()
-    connector = PoolerConnector(inventory, direct, credentials)
+    connector = PoolerConnector(inventory, direct, credentials, application_name=GUARDIAN_NAME)
     yield Means(inventory, connector, direct, credentials, lambda _: None, clock)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from console.cli.context import bouncers_and_nodes
 from console.errors import UsageError
-from console.operations.rollout_options import ROLLOUT_OPTIONS
+from console.operations.rollout_options import rollout_options
 from console.operations.verbs import Option, Verb
 
 _REQUIRED = inspect.Parameter.empty
@@ -113,18 +113,20 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
     # Each verb has other options, so the signature that typer reads is made, not written.
     timeout = Option("timeout_s", "--timeout", "TIME", verb.timeout_help, "duration", f"{verb.timeout_s:g}")
     own = (*verb.options, timeout)
+    selector = _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED)
+    ordered = sorted(own, key=lambda it: it.flag is not None)
+    first = (selector, *(_of_option(option, verb.title) for option in ordered))
     parameters = [
         _parameter("context", typer.Context),
-        _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED),
-        *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
-        *(_of_option(option, _AGREE) for option in _SHARED),
-        *(_of_option(option, _MANY) for option in ROLLOUT_OPTIONS.values()),
+        *sorted(first, key=lambda it: it.name == "selector" and verb.selector_flag is not None),
+        *(_of_option(_named_for(option, verb), _AGREE) for option in _SHARED),
+        *(_of_option(option, _MANY) for option in rollout_options(verb).values()),
         *(_of_option(option, _OUTPUT) for option in _SHOW),
     ]
 
     def command(**given: Any) -> int:
         context: typer.Context = given.pop("context")
-        _refuse_empty(context, given)
+        _refuse_empty(context, verb, given)
         return run(context, _wish(verb, own, given, _globals(context)))
 
     command.__name__ = verb.name
@@ -138,10 +140,27 @@ def _parameter(name: str, annotation: Any, default: Any = _REQUIRED) -> inspect.
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
+def _named_for(option: Option, verb: Verb) -> Option:
+    """Return a shared option under the names that it has with `verb`."""
+    if option.field != "plan" or verb.plan_flag is None:
+        return option
+    return replace(option, flag=f"{option.flag}/{verb.plan_flag}")
+
+
 def _selector(verb: Verb) -> Any:
     given = verb.default_selector
+    if verb.selector_flag is not None:
+        return typer.Option(
+            verb.selector_flag,
+            metavar="SELECTOR",
+            help=f"{verb.targets} Default: {given}.",
+            show_default=False,
+            rich_help_panel=verb.title,
+            autocompletion=bouncers_and_nodes,
+        )
+    name = verb.single or "SELECTOR"
     return typer.Argument(
-        metavar="SELECTOR" if given is None else "[SELECTOR]",
+        metavar=name if given is None else f"[{name}]",
         help=verb.targets if given is None else f"{verb.targets} Default: {given}.",
         show_default=False,
         autocompletion=bouncers_and_nodes,
@@ -153,7 +172,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
     complete = (lambda: list(option.choices)) if option.choices else None
     metavar = option.metavar or None
     if option.flag is None:
-        kind: Any = list[str] if option.kind == "texts" else str
+        kind: Any = list[str] if option.is_many else str
         annotation = Annotated[
             kind, typer.Argument(metavar=metavar, help=option.help, autocompletion=complete)
         ]
@@ -165,7 +184,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
             Annotated[bool, typer.Option(*flags, help=option.help, rich_help_panel=panel)],
             False,
         )
-    kind = list[str] if option.kind == "texts" else str
+    kind = list[str] if option.is_many else str
     made = typer.Option(
         *flags,
         metavar=metavar,
@@ -181,10 +200,10 @@ def _default(option: Option) -> Any:
     """Return what typer takes for the default: none at all makes it required."""
     if option.default is None:
         return _REQUIRED
-    return [] if option.kind == "texts" else option.default
+    return [] if option.is_many else option.default
 
 
-def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
+def _refuse_empty(context: typer.Context, verb: Verb, given: Mapping[str, Any]) -> None:
     """Refuse an option that is there without a value.
 
     A variable that a script has not set must not make `--save "$FILE"` a real run, or lift a limit.
@@ -192,7 +211,7 @@ def _refuse_empty(context: typer.Context, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: one is empty.
     """
-    for option in (*_SHARED, *ROLLOUT_OPTIONS.values()):
+    for option in (*_SHARED, *rollout_options(verb).values()):
         source = context.get_parameter_source(option.field)
         if given[option.field] == "" and source is not None and source.name == "COMMANDLINE":
             raise UsageError("it is empty", where=option.flag or "", hint="give it a value, or leave it out")
@@ -212,7 +231,7 @@ def _wish(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: s
         op=verb.name,
         selector=given["selector"],
         parameters={option.field: _value(option, given[option.field]) for option in own},
-        rollout={field: given[field] for field in ROLLOUT_OPTIONS if given[field]},
+        rollout={field: given[field] for field in rollout_options(verb) if given[field]},
         plan_only=given["plan"] or save is not None,
         save=save,
         approve=approve,
@@ -237,7 +256,7 @@ def _value(option: Option, value: Any) -> Any:
         for text in texts:
             if text not in option.choices and text != option.default:
                 raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
-    return tuple(value) if option.kind == "texts" else value
+    return tuple(value) if option.is_many else value
 
 
 def _globals(context: typer.Context) -> str:
@@ -247,8 +266,11 @@ def _globals(context: typer.Context) -> str:
 
 
 def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: str) -> str:
-    words = [before, verb.name, shlex.quote(given["selector"])]
-    for option in (*own, *_SHARED, *ROLLOUT_OPTIONS.values()):
+    words = [before, verb.name]
+    selector = shlex.quote(given["selector"])
+    if verb.selector_flag is None:
+        words.append(selector)
+    for option in (*own, *_SHARED, *rollout_options(verb).values()):
         value = given[option.field]
         given_empty = option.flag is None and value == ""
         if option.field in _BESIDE or value == _default(option) or not (value or given_empty):
@@ -262,4 +284,6 @@ def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], b
             words += [
                 f"{flag} {shlex.quote(text)}" for text in (value if isinstance(value, list) else [value])
             ]
+    if verb.selector_flag is not None:
+        words += [verb.selector_flag, selector]
     return " ".join(words)

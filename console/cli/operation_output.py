@@ -120,6 +120,8 @@ class Telling:
                 self._json.line(json.dumps({"type": "event", **event.as_dict()}))
         elif event.kind is EventKind.WAITING:
             self._tell_waiting(event)
+        elif event.kind is EventKind.PREPARING:
+            self._tell_passing(event)
         elif event.kind is EventKind.HOLDING and self._lines.is_terminal:
             self._lines.rewrite(f"{event.target}: {event.text}")
         elif event.kind is not EventKind.FINISHED or self._many:
@@ -134,6 +136,13 @@ class Telling:
         self._lines.settle()
         await self._lines.drained(limit_s=PROGRESS_LIMIT_S)
         self._lines.close()
+
+    def _tell_passing(self, event: Event) -> None:
+        """Tell what is soon overtaken: in place on a terminal, else a line now and then."""
+        if self._lines.is_terminal:
+            self._lines.rewrite(event.text)
+        elif self._is_due("", event.at_s):
+            self._lines.line(event.text)
 
     def _is_due(self, key: str, at_s: float) -> bool:
         if at_s - self._told_at_s.get(key, float("-inf")) < WAITING_EVERY_S:
@@ -210,14 +219,14 @@ def _json_lines(receipt: RunReceipt) -> list[str]:
 
 
 def _text_blocks(receipt: RunReceipt, width: int | None, *, verbose: bool) -> list[str]:
-    from console.operations.render_receipt import counts_text, receipt_text, run_text
+    from console.operations.render_receipt import receipt_text, run_text
 
     if len(receipt.targets) == 1 and not receipt.unreachable:
         return [receipt_text(receipt.targets[0], width=width)]
     blocks = [receipt_text(one, width=width) for one in receipt.targets] if verbose else []
     code, reason = ending(receipt)
     why = f"; exit {int(code)}: {reason}" if reason else ""
-    return [*blocks, run_text(receipt, width=width, brief=verbose), f"\n{counts_text(receipt)}{why}"]
+    return [*blocks, run_text(receipt, width=width, brief=verbose), f"\n{receipt.counts}{why}"]
 
 
 def standing(receipt: RunReceipt, now_s: float, *, holds: bool) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from console.config.selector import Selected
 from console.errors import SelectorError
+from console.model.advisories import advisories
 from console.model.derive import ADMIN_DATABASE, application_pools, pool_size
 from console.model.fleet import (
     FleetSnapshot,
@@ -131,8 +132,15 @@ def _bouncer(pooler: PoolerSnapshot, choice: Choice) -> dict[str, Any]:
         "servers_idle": _sum(chosen, "sv_idle"),
         "maxwait_us": None if chosen is None else max((pool.maxwait_us for pool in chosen), default=0),
         **_rates(pooler, choice),
+        "advisories": _advisories(sample),
         "pools": None if sample is None or chosen is None else [_pool(pool, sample) for pool in chosen],
     }
+
+
+def _advisories(sample: Sample | None) -> list[str] | None:
+    if sample is None or sample.version is None:
+        return None
+    return [one.name for one in advisories(sample.version)]
 
 
 def _databases(sample: Sample) -> list[str]:
@@ -260,6 +268,8 @@ def _spoken(key: str, value: object) -> str:
         return numbers.duration_us(value)
     if key.endswith("_lag_s") and isinstance(value, float | int):
         return numbers.duration_s(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return str(value)
 
 

@@ -61,6 +61,17 @@ _ANY = Word("*", exact=False)
 
 
 @dataclass(frozen=True, slots=True)
+class Besides:
+    """Nodes that exist and cannot be chosen here; only the words of an error come from them."""
+
+    nodes: Sequence[Selectable]
+    kind: str
+    """What each of them is, e.g. `a bouncer`."""
+    wanted: str
+    """What is chosen from, as a clause, e.g. `cancel acts on Postgres nodes`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Selected:
     """One node, or some databases of it."""
 
@@ -115,8 +126,12 @@ class Selector:
     text: str
     terms: tuple[Term, ...]
 
-    def select(self, nodes: Sequence[Selectable]) -> tuple[Selected, ...]:
+    def select(self, nodes: Sequence[Selectable], besides: Besides | None = None) -> tuple[Selected, ...]:
         """Return what is chosen, in the order of `nodes`; a node's databases in the order they were named.
+
+        Args:
+            nodes: what can be chosen.
+            besides: what a term may name by mistake; None: nothing else exists.
 
         Raises:
             SelectorError: a term matches no node, or nothing is left in the end.
@@ -127,7 +142,7 @@ class Selector:
         for term in self.terms:
             matched = [node for node in nodes if term.matches(node)]
             if not matched:
-                raise _no_match(term, nodes)
+                raise _no_match(term, nodes, besides)
             for node in matched:
                 change = _taken_away if term.is_without else _added
                 chosen[node.name] = change(chosen.get(node.name, ()), node.name, term.database)
@@ -225,7 +240,16 @@ def _split(text: str, separator: str, at_most: int = -1) -> list[str]:
     return parts
 
 
-def _no_match(term: Term, nodes: Sequence[Selectable]) -> SelectorError:
+def _no_match(term: Term, nodes: Sequence[Selectable], besides: Besides | None) -> SelectorError:
+    other = (
+        next((node for node in besides.nodes if term.matches(node)), None) if besides is not None else None
+    )
+    if besides is not None and other is not None:
+        before = "" if term.text == other.name else f"{term.text!r}: "
+        return SelectorError(
+            f"{before}{other.name} is {besides.kind}, and {besides.wanted}",
+            hint=_near(term.node.text, [node.name for node in nodes], "name"),
+        )
     if term.label is None:
         names = [node.name for node in nodes]
         message = f"{term.text!r} matches no node"

@@ -22,7 +22,7 @@ from console.fleet.history import History
 from console.fleet.node import NodeTask
 from console.fleet.polling import Beat, PollBudget
 from console.fleet.record import PoolerRecord
-from console.fleet.session import PoolerSource
+from console.fleet.session import WatchedSource
 from console.fleet.store import FleetStore
 from console.fleet.tasks import PoolerTask, PostgresSource, PostgresTask
 from console.model.fleet import FleetSnapshot
@@ -51,7 +51,7 @@ class FleetCollector:
     def __init__(
         self,
         inventory: Inventory,
-        connector: PoolerSource,
+        connector: WatchedSource,
         postgres_connector: PostgresSource,
         store: FleetStore,
         clock: Clock,
@@ -161,6 +161,30 @@ class FleetCollector:
             UsageError: no pooler has that name.
         """
         self._task(name).reread()
+
+    def rest(self, name: str, reason: str) -> None:
+        """Close our session on a pooler and keep none until another process answers there: it shuts down.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).rest(reason)
+
+    def rest_over(self, name: str) -> None:
+        """Watch a pooler again like any other: its process was seen to exit.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).rest_over()
+
+    def retry(self, name: str) -> None:
+        """Have a login tried now, also on a pooler that is left alone; one that answers is asked at once.
+
+        Raises:
+            UsageError: no pooler has that name.
+        """
+        self._task(name).retry()
 
     @contextmanager
     def watch_clients(self, name: str) -> Iterator[None]:

@@ -11,6 +11,7 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from console.clock import Clock
@@ -61,13 +62,17 @@ class NodeStatus:
         self.hint = hint
         self.failed_tries += 1
 
+    def age_s(self, now_s: float) -> float | None:
+        """Return the age of the last complete answer; None before the first."""
+        return None if self.answered_s is None else max(0.0, now_s - self.answered_s)
+
     def freshness(self, now_s: float, late_s: float) -> Freshness:
         """Say how fresh the node's numbers are at `now_s`; an answer older than `late_s` is stale.
 
         After a failure the numbers are stale while they can soon be mended: the session is open still, or
         the first try to get it back is under way. Then the node is unreachable.
         """
-        age_s = None if self.answered_s is None else max(0.0, now_s - self.answered_s)
+        age_s = self.age_s(now_s)
         if self.error is None:
             if age_s is None:
                 return Connecting()
@@ -126,6 +131,16 @@ class NodeTask(ABC, Generic[S]):
     async def shut(self, session: S) -> None:
         """Close a session."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a session may stay open; asked between turns."""
+        return True
+
+    @property
+    def most_wait_s(self) -> float:
+        """The longest wait between two tries to open a session; inf: the budget's."""
+        return inf
+
     def wake(self) -> None:
         """End the present wait, if there is one: something is due before the next tick."""
         self._woken = True
@@ -147,12 +162,12 @@ class NodeTask(ABC, Generic[S]):
         turns = 0
         try:
             session = await self._opened()
-            while True:
+            while self.wanted:
                 if await self._one_turn(session):
                     turns += 1
                 await self._sleep(self.beat.next_s(self.clock.monotonic_s()))
         except PooldeckError as error:
-            self._failed(error)
+            self.failed(error)
         except Exception as error:
             _log.exception("%s: polling failed in a way that was not foreseen", self.name)
             self.status.failed(Phase.PROTOCOL, f"unforeseen {type(error).__name__}, see the log", None)
@@ -160,9 +175,9 @@ class NodeTask(ABC, Generic[S]):
             self.status.asking = None
             if session is not None:
                 await self._close(session)
-        if turns:
+        if turns and self.wanted:
             return self._rng.uniform(0.0, min(_QUICK_RETRY_S, self.budget.backoff_first_s))
-        return self._backoff.next_s(self.status.phase)
+        return min(self.most_wait_s, self._backoff.next_s(self.status.phase))
 
     async def _opened(self) -> S:
         """Open a session. Each phase has its own limit below; this one is for all of them together."""
@@ -182,12 +197,13 @@ class NodeTask(ABC, Generic[S]):
         except (AdminError, NodeError) as error:
             if isinstance(error, NodeError) and error.phase is not Phase.PARSE:
                 raise
-            self._failed(error, held=True)
+            self.failed(error, held=True)
             return False
         self._backoff.reset()
         return True
 
-    def _failed(self, error: PooldeckError, *, held: bool = False) -> None:
+    def failed(self, error: PooldeckError, *, held: bool = False) -> None:
+        """Note a failure and tell it in the log, once."""
         phase, text, hint = describe(error, self.name)
         if text != self.status.error:
             _log.warning("%s: %s: %s", self.name, phase, text)

@@ -36,6 +36,8 @@ class PollBudget:
     clients_many_s: float = 5.0
     clients_limit: int = 20_000
     """Above it CLIENTS is not asked at all: one answer would stall the pooler for some 50 ms."""
+    knock_s: float = 5.0
+    """Whether a pooler without clients still lets some in: no SHOW tells that it shuts down."""
     clients_share: float = 0.01
     """The share of a pooler's time that CLIENTS may take."""
     backoff_first_s: float = 1.0

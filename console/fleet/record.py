@@ -24,6 +24,7 @@ from console.model.fleet import (
     PostgresReading,
     PostgresSnapshot,
     PostgresState,
+    Resting,
     Stale,
 )
 from console.model.sample import DatabaseRates, Sample
@@ -100,6 +101,8 @@ class PoolerRecord:
                 state = PoolerState.STALE
             case Connecting():
                 state = PoolerState.CONNECTING
+            case Resting():
+                state = PoolerState.SHUTDOWN
             case _:
                 state = PoolerState.UNREACHABLE
         return PoolerSnapshot(

@@ -48,6 +48,14 @@ class PoolerSource(Protocol):
         ...
 
 
+class WatchedSource(PoolerSource, Protocol):
+    """One that can be asked besides whether a pooler shuts down; `PoolerConnector` is one."""
+
+    async def lets_nobody_in(self, name: str, config: Mapping[str, Setting], /) -> bool:
+        """Say whether nothing listens any more at its address; False also when that cannot be told."""
+        ...
+
+
 class _Memo(dict[str, tuple[ResultTable, object]]):
     """The last answer to each question, parsed: most answers repeat the one before."""
 

@@ -58,8 +58,8 @@ class Subject(Protocol):
         ...
 
     @property
-    def clients(self) -> int:
-        """How many clients it hits."""
+    def clients(self) -> int | None:
+        """How many clients it hits; None: they could not be counted."""
         ...
 
     @property
@@ -176,6 +176,7 @@ class Policy:
 
 
 def _question(subject: Subject, environment: Environment) -> str:
-    clients = "no client" if not subject.clients else f"{subject.clients} client"
-    plural = "s" if subject.clients > 1 else ""
-    return f"{subject.title} in {environment}: {clients}{plural} connected"
+    count = subject.clients
+    clients = "no client" if not count else "1 client" if count == 1 else f"{count} clients"
+    connected = "clients could not be counted" if count is None else f"{clients} connected"
+    return f"{subject.title} in {environment}: {connected}"

@@ -103,6 +103,11 @@ class PgBouncerServer(Server):
         return str(self.settings.get("so_reuseport", 0)) == "1"
 
     @property
+    def leaving(self) -> bool:
+        """See `Server.leaving`: from a SHUTDOWN on nothing listens on its port."""
+        return self.running and not self._has_its_port()
+
+    @property
     def start_command(self) -> tuple[str, ...]:
         """The command an operator on its host would start it with; it goes to the background."""
         return (str(self.executable), "-d", str(self.config_path))
@@ -181,12 +186,15 @@ class PgBouncerServer(Server):
 
         When the port is taken PgBouncer goes on with its Unix socket alone: that is no start.
         """
-        if self.process is None or self.settings["listen_addr"] != LOOPBACK:
-            return True
-        if any(row.port == self.port for row in listeners([self.process.pid])):
+        if self.process is None or self._has_its_port():
             return True
         self.process.send(signal.SIGKILL, owner_uid=self.launcher.account.uid)
         return False
+
+    def _has_its_port(self) -> bool:
+        if self.process is None or self.settings["listen_addr"] != LOOPBACK:
+            return True
+        return any(row.port == self.port for row in listeners([self.process.pid]))
 
 
 def find_daemon(pid_path: Path, config_path: Path, *, owner_uid: int) -> ProcessId | None:

@@ -1,6 +1,7 @@
 """The lab: a primary, its replica, N PgBouncers on several "hosts", and load; up, status, down.
 
-`up` is idempotent: it starts what does not run and changes nothing else. What runs is told by `census`.
+`up` is idempotent: it starts what does not run, or is about to end, and changes nothing else. What runs is
+told by `census`.
 """
 
 from __future__ import annotations
@@ -247,6 +248,10 @@ class Lab:
                 }
 
     def _start(self, progress: Progress) -> None:
+        leaving = [server for server in self.servers.values() if server.leaving]
+        if leaving:
+            progress(f"ending {', '.join(server.name for server in leaving)}: told to shut down")
+            self._all([server.stop for server in leaving])
         missing = [server for server in self.servers.values() if not server.running]
         self._save()
         try:

@@ -192,7 +192,7 @@ class PostgresServer(Server):
         owner = APP_USERS[0]
         lines = [f"ALTER ROLE {SUPERUSER} {word(SUPERUSER)}"]
         lines += [f"CREATE ROLE {REPLICATOR} LOGIN REPLICATION {word(REPLICATOR)}"]
-        lines += [f"CREATE ROLE {MONITOR} LOGIN IN ROLE pg_monitor {word(MONITOR)}"]
+        lines += [f"CREATE ROLE {MONITOR} LOGIN IN ROLE pg_monitor, pg_signal_backend {word(MONITOR)}"]
         lines += [f"CREATE ROLE {owner} LOGIN {word(owner)}"]
         lines += [f"CREATE ROLE {role} LOGIN IN ROLE {owner} {word(role)}" for role in APP_USERS[1:]]
         lines += [f"CREATE DATABASE {APP_DATABASE} OWNER {owner}"]

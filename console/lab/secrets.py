@@ -18,7 +18,7 @@ REPLICATOR = "replicator"
 ADMIN = "pooldeck_admin"
 """In `admin_users` of every lab bouncer."""
 MONITOR = "pooldeck_monitor"
-"""In `stats_users` of every lab bouncer, and a member of `pg_monitor` on Postgres."""
+"""In `stats_users` of every lab bouncer; on Postgres in `pg_monitor` and `pg_signal_backend`."""
 APP_USERS = ("app", "worker", "reports")
 ROLES = (SUPERUSER, REPLICATOR, ADMIN, MONITOR, *APP_USERS)
 

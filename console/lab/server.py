@@ -133,6 +133,11 @@ class Server(ABC):
         """True when other servers listen on the same port on purpose (`so_reuseport`)."""
         return False
 
+    @property
+    def leaving(self) -> bool:
+        """True when it runs and takes nobody new: it was told to end once its clients are gone."""
+        return False
+
     @abstractmethod
     def prepare(self) -> None:
         """Write what the server reads at its start; called before every start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -24,3 +25,9 @@ class Claim:
     """When its guardian ends it whatever happens; for people only, since wall clocks jump."""
     alive: bool
     """Its run or its guardian lives. False: nobody will end it."""
+
+
+def claim_on(claims: Iterable[Claim], bouncer: str, database: str | None) -> Claim | None:
+    """Return the claim on exactly this target; of several one that lives, else the newest. None: no claim."""
+    own = [claim for claim in claims if (claim.bouncer, claim.database) == (bouncer, database)]
+    return max(own, key=lambda one: (one.alive, one.since_wall_s), default=None)

@@ -34,6 +34,8 @@ class PoolerState(StrEnum):
     CONNECTING = "connecting"
     STALE = "stale"
     UNREACHABLE = "unreachable"
+    SHUTDOWN = "shutdown"
+    """It was told to shut down, and nobody asks it: it drains, or has exited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,16 @@ class Connecting:
     """The first connection is being made."""
 
 
-Freshness = Fresh | Stale | Unreachable | Connecting
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """Our own session was closed on purpose: a console keeps a pooler that shuts down from exiting."""
+
+    reason: str
+    age_s: float | None
+    """Of the last sample; None when there never was one."""
+
+
+Freshness = Fresh | Stale | Unreachable | Connecting | Resting
 
 
 @dataclass(frozen=True, slots=True)

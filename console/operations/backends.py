@@ -8,7 +8,7 @@ PostgreSQL manual, "Server Signaling Functions" and "pg_stat_activity".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,11 +17,12 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from console.errors import NodeError, Phase, UsageError
 from console.operations.control import insist
 from console.operations.reach import Reach
+from console.operations.signal_rights import forbidden, unseen
 from console.operations.spec import Ask, Parameters, Standing
 from console.operations.step import plural
 from console.operations.target import Target
 from console.postgres.activity import Backend, Blocker
-from console.postgres.sessions import Surroundings
+from console.postgres.sessions import Rights, Surroundings
 
 CLIENT_BACKEND = "client backend"
 RUNS = frozenset({"active", "fastpath function call"})
@@ -65,6 +66,8 @@ class Seen:
     around: Mapping[int, Surroundings]
     poolers: Mapping[str | None, tuple[str, ...]]
     """By client address: the bouncers that may be the client."""
+    rights: Rights
+    """Of our role."""
 
 
 async def observe_backends(reach: Reach, target: Target, parameters: BackendParameters) -> Seen:
@@ -81,12 +84,17 @@ async def observe_backends(reach: Reach, target: Target, parameters: BackendPara
     try:
         found = await session.backends(parameters.pids, timeout_s=parameters.timeout_s)
         around = await session.surroundings(parameters.pids, timeout_s=parameters.timeout_s)
+        rights = await session.rights(timeout_s=parameters.timeout_s)
     finally:
         await insist(session.close)
     known = {backend.pid: backend for backend in found}
-    addresses = {one.client_address for one in found if not _is_hidden(one, around.get(one.pid))}
+    addresses = {
+        one.client_address
+        for one in found
+        if one.client_port is not None and not _is_hidden(one, around.get(one.pid))
+    }
     poolers = {address: await reach.nodes.poolers_at(target.bouncer, address) for address in addresses}
-    return Seen({pid: known.get(pid) for pid in parameters.pids}, around, poolers)
+    return Seen({pid: known.get(pid) for pid in parameters.pids}, around, poolers, rights)
 
 
 def terminate_facts(ask: Ask[Seen]) -> dict[str, str]:
@@ -111,7 +119,7 @@ def _identity(backend: Backend | None) -> str:
     if backend is None:
         return "gone"
     started = "n/a" if backend.started_at is None else backend.started_at.isoformat()
-    return f"{backend.user} on {backend.database}, started {started}"
+    return f"{_whose(backend)}, started {started}"
 
 
 def cancel_statements(ask: Ask[Seen]) -> tuple[str, ...]:
@@ -146,27 +154,32 @@ def cancel_standing(ask: Ask[Seen]) -> Standing:
     """Return how the backends stand before a cancel."""
     warnings = [
         f"backend {one.pid} is {one.state}: it runs nothing, so there is nothing to cancel; only "
-        f"{ask.target.command('terminate')} {one.pid} ends its transaction"
-        for one in there(ask.seen)
-        if (one.state or "").startswith(_IN_TRANSACTION)
+        f"{terminate_command(ask.target, [one])} ends its transaction"
+        for one in idle_in_transaction(ask.seen)
     ]
-    return _standing(ask, warnings, already=not to_cancel(ask.seen))
+    return _standing(ask, warnings, to_cancel(ask.seen))
+
+
+def idle_in_transaction(seen: Seen) -> list[Backend]:
+    """Return the backends that a cancel does nothing to although their transaction is open."""
+    return [one for one in there(seen) if (one.state or "").startswith(_IN_TRANSACTION)]
+
+
+def terminate_command(target: Target, backends: Iterable[Backend]) -> str:
+    """Return the shell command that ends `backends`."""
+    return f"{target.command('terminate')} {' '.join(str(one.pid) for one in backends)}"
 
 
 def terminate_standing(ask: Ask[Seen]) -> Standing:
     """Return how the backends stand before they are ended."""
-    return _standing(ask, [], already=not there(ask.seen))
+    return _standing(ask, [], there(ask.seen))
 
 
-def _standing(ask: Ask[Seen], warnings: list[str], *, already: bool) -> Standing:
+def _standing(ask: Ask[Seen], warnings: list[str], chosen: list[Backend]) -> Standing:
+    """Return the standing when `chosen` are to be signalled."""
     seen = ask.seen
-    hidden = [one.pid for one in there(seen) if _is_hidden(one, seen.around.get(one.pid))]
-    blocked = None
-    if hidden:
-        blocked = (
-            f"the role may not see backend {', '.join(map(str, hidden))}, so it cannot be told from a later "
-            "one with the same pid; grant it pg_monitor (and pg_signal_backend, to signal)"
-        )
+    hidden = [one for one in there(seen) if _is_hidden(one, seen.around.get(one.pid))]
+    blocked = unseen(hidden, seen.rights) or forbidden(chosen, seen.around, seen.rights)
     for one in there(seen):
         around = seen.around.get(one.pid)
         kind = None if around is None else around.kind
@@ -181,7 +194,7 @@ def _standing(ask: Ask[Seen], warnings: list[str], *, already: bool) -> Standing
         notes += _lines(one, seen)
     return Standing(
         _present(seen),
-        already=already and not hidden,
+        already=not chosen and not hidden,
         blocked=blocked,
         warnings=tuple(warnings),
         notes=tuple(notes),
@@ -214,12 +227,8 @@ def _present(seen: Seen) -> str:
 
 def _lines(backend: Backend, seen: Seen) -> list[str]:
     """Say who a backend is, what it does, and who waits for whom."""
-    name = backend.application_name or "no application name"
-    address = backend.client_address or "a Unix socket"
-    poolers = seen.poolers.get(backend.client_address, ())
-    through = f", where {', '.join(poolers)} run{'s' if len(poolers) == 1 else ''}" if poolers else ""
     lines = [
-        f"backend {backend.pid}: {backend.user} on {backend.database}, {name}, from {address}{through}",
+        f"backend {backend.pid}: {_whose(backend)}{_client(backend, seen)}",
         f"backend {backend.pid}: {backend.state or 'no state'}"
         f"{_age(' for', backend.state_age_s)}{_age(', transaction for', backend.xact_age_s)}"
         f"{_age(', query began', backend.query_age_s, ' ago')}",
@@ -232,6 +241,22 @@ def _lines(backend: Backend, seen: Seen) -> list[str]:
         blocked = ", ".join(map(str, around.blocks))
         lines.append(f"backend {backend.pid} keeps {plural(len(around.blocks), 'other')} waiting: {blocked}")
     return lines
+
+
+def _whose(backend: Backend) -> str:
+    """Return role and database; a walsender has no database, a process of the server's own neither."""
+    return f"{backend.user or 'no role'} on {backend.database or 'no database'}"
+
+
+def _client(backend: Backend, seen: Seen) -> str:
+    """Return who is at its other end; "" when nobody is, or nobody that may be seen."""
+    if backend.client_port is None:
+        return ""
+    name = backend.application_name or "no application name"
+    address = backend.client_address or "a Unix socket"
+    poolers = seen.poolers.get(backend.client_address, ())
+    through = f", where {', '.join(poolers)} run{'s' if len(poolers) == 1 else ''}" if poolers else ""
+    return f", {name}, from {address}{through}"
 
 
 def _blocker(blocker: Blocker) -> str:

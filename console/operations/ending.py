@@ -17,7 +17,7 @@ from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Client, Pool
 from console.operations.control import insist
 from console.operations.observe import read_pools
-from console.operations.outcome import EventKind, Outcome, TargetReceipt
+from console.operations.outcome import SHUTTING_DOWN, EventKind, Outcome, TargetReceipt
 from console.operations.sending import Answer, ask, on_writer
 from console.operations.sessions import ReadSession, WriteSession, close_quietly
 from console.operations.shutdown import CONSOLES_SHOWN, console_line
@@ -100,6 +100,7 @@ class _Ending:
             return step.receipt(Outcome.FAILED, answer.words, step.present)
         if answer.lost is not None:
             return await self._lost(answer)
+        step.tell(EventKind.ENDING, f"{SHUTTING_DOWN}; it exits by itself and cannot be stopped")
         return await self._until_gone()
 
     async def _watch_ended(self) -> bool:
@@ -202,7 +203,7 @@ class _Ending:
         return step.receipt(
             Outcome.OK,
             f"shutting down: {left.words}{keeps}; it goes on by itself and cannot be stopped",
-            "shutting down",
+            SHUTTING_DOWN,
             verified=("the answer was SHUTDOWN", *(("new logins are refused",) if refused else ())),
             still_active=(
                 *_busy(left.pools),

@@ -1,8 +1,8 @@
 """The health gate between waves: are the clients of what was just worked on served again?
 
-It only asks, and logs in. Open means, for every target of the wave, seen without a break for the soak time:
-waiting clients not above what they were before, none waiting longer than the limit, no server login pending,
-the pooler not paused, and a fresh login through the bouncer succeeding.
+It only asks, and logs in. Open means, for every bouncer of the wave, seen without a break for the soak time:
+waiting clients not above what they were before, none waiting longer than the limit (or than before), logins
+draining, the pooler not paused, and a fresh login through the bouncer succeeding. `health` compares.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from console.errors import AdminError, NodeError, PooldeckError
-from console.model.rows import Pool
+from console.operations.health import NEVER_SEEN, Baseline, logins_hang, waiting_of, waits_too_long
 from console.operations.job import Job
 from console.operations.observe import Observation
 from console.operations.outcome import EventKind
@@ -22,15 +22,30 @@ from console.operations.step import plural, why
 POLL_S = 0.5
 
 
+def stand_ins(job: Job, items: Sequence[TargetPlan] | None = None) -> tuple[str, ...]:
+    """Return the peers that serve the clients of what a run takes out for good; () when it does not.
+
+    Args:
+        job: the run.
+        items: of these targets; None: of all.
+    """
+    if job.plan.spec.absence is not Absence.LASTING:
+        return ()
+    taken = {item.target.bouncer for item in job.plan.targets}
+    names = [item.target.bouncer for item in (job.plan.targets if items is None else items)]
+    return job.planner.peers(names, without=taken)
+
+
 class Gate:
     """The gate after one wave."""
 
-    def __init__(self, job: Job, items: Sequence[TargetPlan]) -> None:
+    def __init__(self, job: Job, items: Sequence[TargetPlan], baseline: Baseline) -> None:
         self._job = job
         self._items = items
-        self._baseline = {
-            item.target.bouncer: sum(pool.waiting for pool in item.pools) for item in items if item.pools
-        }
+        self._baseline = baseline
+        self._last: dict[str, Observation] = {}
+        self._tried: dict[str, str] = {}
+        """By bouncer: what the login probe did, in words."""
 
     async def wait(self) -> str | None:
         """Return None once it is open, else why it did not open in time."""
@@ -47,7 +62,11 @@ class Gate:
             if shut is None:
                 open_since = now if open_since is None else open_since
                 if now - open_since >= rollout.soak_s:
-                    job.tell("the gate is open: the wave is healthy", EventKind.GATE)
+                    tried = "; ".join(dict.fromkeys(self._tried.values()))
+                    job.tell(
+                        f"the gate is open: the wave is healthy{f' ({tried})' if tried else ''}",
+                        EventKind.GATE,
+                    )
                     return None
                 shut_text = f"healthy; soaking {rollout.soak_s - (now - open_since):.0f} s more"
             else:
@@ -62,11 +81,9 @@ class Gate:
 
     def _looked_at(self) -> tuple[str, ...]:
         """Return whose health counts: what was worked on, or its peers when it is out for good."""
-        names = tuple(dict.fromkeys(item.target.bouncer for item in self._items))
-        if self._job.plan.spec.absence is not Absence.LASTING:
-            return names
-        taken = {target.bouncer for wave in self._job.plan.waves for target in wave}
-        return self._job.planner.peers(names, without=taken)
+        if self._job.plan.spec.absence is Absence.LASTING:
+            return stand_ins(self._job, self._items)
+        return tuple(dict.fromkeys(item.target.bouncer for item in self._items))
 
     async def _shut(self) -> str | None:
         """Return the first reason why it is shut, None when it is open."""
@@ -82,7 +99,7 @@ class Gate:
             seen = await job.planner.observe_by_name(name)
             reason = self._judge(name, seen)
             if reason is None:
-                await job.reach.connector.probe(name)
+                self._tried[name] = await job.reach.connector.probe(name)
         except (NodeError, AdminError) as error:
             return f"{name}: {why(error)}"
         except PooldeckError as error:
@@ -90,23 +107,16 @@ class Gate:
         return reason
 
     def _judge(self, name: str, seen: Observation) -> str | None:
-        waiting = sum(pool.cl_waiting for pool in seen.pools)
-        # A peer takes over the clients of what was taken out; how many it had before was not looked at.
-        before = self._baseline.get(name, waiting)
-        longest_s = max((pool.maxwait_us for pool in seen.pools), default=0) / 1_000_000
-        limit_s = self._job.plan.rollout.max_wait_s
+        job = self._job
+        last, self._last[name] = self._last.get(name), seen
         if seen.state.paused or seen.state.suspended:
             return f"{name} is paused"
-        if waiting > before:
-            return f"{name}: {plural(waiting, 'client')} waiting, {before} before"
-        if longest_s > limit_s:
-            return f"{name}: a client has waited {longest_s:.1f} s, the limit is {limit_s:g} s"
-        stuck = next((pool for pool in seen.pools if _failing(pool)), None)
-        if stuck is not None:
-            return f"{name}: pool {stuck.database}/{stuck.user} is still logging in to its server"
-        return None
-
-
-def _failing(pool: Pool) -> bool:
-    """Say whether a pool has nothing but logins under way."""
-    return bool(pool.sv_login) and not (pool.sv_active + pool.sv_idle + pool.sv_used)
+        before = self._baseline.of(name) or NEVER_SEEN
+        waiting = waiting_of(seen)
+        # A peer takes over the clients of what was taken out: some more may wait there.
+        if job.plan.spec.absence is not Absence.LASTING and waiting > before.waiting:
+            return f"{name}: {plural(waiting, 'client')} waiting, {before.waiting} before"
+        limit_s = job.plan.rollout.max_wait_s
+        found = waits_too_long(before, seen, limit_s=limit_s, at_s=job.clock.monotonic_s())
+        found = found or logins_hang(before, last, seen)
+        return None if found is None else f"{name}: {found}"

@@ -1,6 +1,7 @@
 """Who else serves when targets are taken out: the checks on peer groups and label groups. Pure.
 
-A member is healthy when it answered and is not paused, suspended or a target itself.
+A member is healthy when it answered and is not paused, suspended or a target itself. Cancel requests find
+their way between peers by a number in them whose form changed with 1.21 (trap T22).
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from console.config.schema import Bouncer
+from console.model.version import Version
 from console.operations.spec import Absence
+
+CANCEL_CHANGED = Version(1, 21)
+ALL_TARGETS = "all are targets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +69,45 @@ def check_groups(
     return GroupCheck(tuple(text for _, text in found))
 
 
+def mixed_peers(versions: Mapping[str, Version], bouncers: Collection[Bouncer]) -> Iterator[str]:
+    """Yield a warning for each peer group whose members do not understand each other's cancel requests.
+
+    `versions` is by name, of those that answered.
+    """
+    groups: dict[str, dict[Version, list[str]]] = {}
+    for bouncer in bouncers:
+        if bouncer.peer_group is not None and bouncer.name in versions:
+            group = groups.setdefault(bouncer.peer_group, {})
+            group.setdefault(versions[bouncer.name], []).append(bouncer.name)
+    for name, members in groups.items():
+        if min(members) < CANCEL_CHANGED <= max(members):
+            runs = ", ".join(f"{version} on {', '.join(names)}" for version, names in sorted(members.items()))
+            yield (
+                f"peer group {name} runs {runs}: a cancel request that meets a peer on the other side of "
+                f"{CANCEL_CHANGED.major}.{CANCEL_CHANGED.minor} is lost"
+            )
+
+
 def _emptied(
     names: Collection[str], bouncers: Collection[Bouncer], healthy: Mapping[str, bool]
 ) -> Iterator[tuple[bool, str]]:
-    """Yield (whether it is a peer group, words) for each group of several that nobody healthy is left in."""
+    """Yield (whether they are peer groups, words) for groups of several that nobody healthy is left in.
+
+    Groups that are so for the same reason are told together.
+    """
     groups: dict[tuple[bool, str], list[str]] = {}
     for bouncer in bouncers:
         if bouncer.peer_group:
             groups.setdefault((True, f"peer group {bouncer.peer_group}"), []).append(bouncer.name)
         for key, value in bouncer.labels.items():
             groups.setdefault((False, f"@{key}={value}"), []).append(bouncer.name)
+    found: dict[tuple[bool, str], list[str]] = {}
     for (is_peer_group, title), members in groups.items():
         taken = [name for name in members if name in names]
         left = [name for name in members if name not in names]
         if not taken or len(members) < 2 or any(healthy.get(name) for name in left):
             continue
-        rest = (
-            f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not healthy"
-            if left
-            else "it is all of it"
-        )
-        yield is_peer_group, f"no healthy member of {title} is left: {rest}"
+        why = f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not healthy" if left else ALL_TARGETS
+        found.setdefault((is_peer_group, why), []).append(title)
+    for (is_peer_group, why), titles in found.items():
+        yield is_peer_group, f"no healthy member of {' or '.join(titles)} is left: {why}"

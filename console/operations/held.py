@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 from console.errors import AdminError, NodeError, PooldeckError
 from console.operations.control import Stopped, insist
+from console.operations.foreign import wait_for_foreign_pause
 from console.operations.holding import Hold
 from console.operations.job import Job
+from console.operations.lasting import Tally, telling
 from console.operations.lease.base import Lease
 from console.operations.lease.cover import arm_for
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
-from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing, wait_for_foreign_pause
+from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing
 from console.operations.plan import TargetPlan
 from console.operations.step import Step, plural, why
 from console.operations.target import Target
@@ -76,7 +78,11 @@ class HeldRun:
 
     async def _prepare(self) -> list[Step]:
         job = self._job
-        prepared = await asyncio.gather(*(job.prepare(item, job.control) for item in job.plan.targets))
+        looked = Tally("target looked at once more", len(job.plan.targets))
+        async with telling(self._preparing, lambda: looked.words):
+            prepared = await asyncio.gather(
+                *(looked.count(job.prepare(item, job.control)) for item in job.plan.targets)
+            )
         steps = []
         foreign = []
         for item, found in zip(job.plan.targets, prepared, strict=True):
@@ -108,8 +114,13 @@ class HeldRun:
             return Ending(text, interrupted=interrupted)
         for step in steps:
             step.lease = lease
-        await asyncio.gather(*(self._open(step, lease) for step in steps))
+        opened = Tally("target with sessions open", len(steps))
+        async with telling(self._preparing, lambda: opened.words):
+            await asyncio.gather(*(opened.count(self._open(step, lease)) for step in steps))
         return self._too_many_failed()
+
+    def _preparing(self, text: str) -> None:
+        self._job.tell(text, EventKind.PREPARING)
 
     async def _open(self, step: Step, lease: Lease) -> None:
         uncovered = lease.uncovered.get(step.target)

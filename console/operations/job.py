@@ -14,8 +14,10 @@ from typing import Any
 
 from console.audit.journal import Journal
 from console.clock import Clock
+from console.config.schema import Bouncer
 from console.errors import JournalError, PooldeckError
 from console.guard.permit import Permit
+from console.operations.by_hand import without_this_journal
 from console.operations.control import Control, Stopped, insist
 from console.operations.observe import moved
 from console.operations.outcome import NOTHING, EventKind, Outcome, TargetReceipt
@@ -66,10 +68,11 @@ class Job:
             if changed:
                 return await self._refuse(step, changed)
             step.ask = fresh
-            await insist(lambda: self.record("intent", self._intent(item)))
+            await insist(lambda: self._record_intent(item))
         except JournalError as error:
+            next_steps = (*_hints(error), *self._other_ways(item))
             return step.receipt(
-                Outcome.FAILED, f"{error}; nothing was sent", item.present, next_steps=_hints(error)
+                Outcome.FAILED, f"{error}; nothing was sent", item.present, next_steps=next_steps
             )
         except PooldeckError as error:
             return step.receipt(
@@ -116,7 +119,7 @@ class Job:
         self.say(
             str(receipt.target),
             EventKind.FINISHED,
-            f"{receipt.outcome}: {receipt.detail}",
+            f"{receipt.word}: {receipt.detail}",
             {"outcome": receipt.outcome.value, "after": receipt.after},
         )
 
@@ -142,6 +145,16 @@ class Job:
         """
         await asyncio.to_thread(self.journal.append, kind, fields, last_resort=last_resort)
 
+    async def _record_intent(self, item: TargetPlan) -> None:
+        """Put the intent on disk; that of a way out at the reserve's expense, since clients wait for it."""
+        fields = self._intent(item)
+        try:
+            await self.record("intent", fields)
+        except JournalError:
+            if not self.plan.rescues:
+                raise
+            await self.record("intent", fields, last_resort=True)
+
     def _step(
         self, item: TargetPlan, control: Control, tell: Callable[[EventKind, str, Mapping[str, Any]], None]
     ) -> Step:
@@ -155,6 +168,7 @@ class Job:
             control=control,
             query_timeout_s=self.planner.query_timeout_s(item.target.bouncer),
             say=tell,
+            run_id=self.run_id,
         )
 
     async def _refuse(self, step: Step, changed: tuple[str, ...]) -> TargetReceipt:
@@ -175,6 +189,14 @@ class Job:
             refused_by="guard.observed",
             next_steps=(f"{step.target.command(self.plan.op)} --plan",),
         )
+
+    def _other_ways(self, item: TargetPlan) -> tuple[str, ...]:
+        """Return how a way out is carried out without this journal; () for other verbs."""
+        entry = self.planner.entry(item.target.bouncer)
+        if not self.plan.rescues or not isinstance(entry, Bouncer):
+            return ()
+        in_shell = self.plan.spec.on(item.ask.seen).in_shell
+        return without_this_journal(self.plan.op, item.target, item.statements, entry, in_shell=in_shell)
 
     def _intent(self, item: TargetPlan) -> dict[str, Any]:
         return {

@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from console.errors import UsageError
+from console.model.advisories import KILL_CLIENT_BY_READERS
 from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Client, Server
-from console.model.version import Version
 from console.operations.cutting import backend_notes, backends_warning, runs_on
 from console.operations.observe import Observation
 from console.operations.outcome import Outcome, TargetReceipt
@@ -30,8 +30,6 @@ from console.poolers.results import parse_in_slices
 
 GONE_LIMIT_S = 2.0
 _POLL_S = 0.1
-_ANYONE_FROM = Version(1, 24)
-_ANYONE_UNTIL = Version(1, 25, 2)
 
 
 def _distinct(ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,11 +117,8 @@ def kill_client_standing(ask: Ask[Observation]) -> Standing:
     consoles = [client for client in present if client.database == ADMIN_DATABASE]
     if consoles:
         warnings.append(f"{plural(len(consoles), 'admin console')} among them, maybe one of Pooldeck's own")
-    if _ANYONE_FROM <= ask.seen.version < _ANYONE_UNTIL:
-        warnings.append(
-            f"on {ask.seen.version} every user of stats_users may send KILL_CLIENT (CVE-2026-6667, fixed "
-            "in 1.25.2)"
-        )
+    if KILL_CLIENT_BY_READERS.concerns(ask.seen.version):
+        warnings.append(f"on {ask.seen.version} {KILL_CLIENT_BY_READERS}")
     notes = (*(_line(number, client) for number, client in found.clients.items() if client is not None),)
     return Standing(
         state_words(ask.target, ask.seen),

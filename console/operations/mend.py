@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from console.model.claims import Claim
+from console.model.claims import Claim, claim_on
 from console.operations.observe import Observation
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
@@ -48,15 +48,12 @@ async def look_for_left(look: Look) -> Left:
         return Left()
     target = look.target
     claims = [claim for claim in await past.claims() if claim.bouncer == target.bouncer]
-    own = [claim for claim in claims if claim.database == target.database]
-    claim = max(own, key=lambda one: (one.alive, one.since_wall_s), default=None)
+    claim = claim_on(claims, target.bouncer, target.database)
     if target.database is not None:
         return Left(claim)
-    over = {
-        one.database
-        for one in claims
-        if not one.alive and look.observation.paused(Target(one.bouncer, one.database)) is False
-    }
+    ended = {one.database for one in claims if not one.alive} | set(await past.unfinished(target.bouncer))
+    ended -= {one.database for one in claims if one.alive}
+    over = {name for name in ended if look.observation.paused(Target(target.bouncer, name)) is False}
     settings = _wrong(look.observation, await past.leftover_settings(target.bouncer))
     return Left(claim, settings, tuple(over))
 

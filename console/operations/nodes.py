@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from console.postgres.activity import Backend
-from console.postgres.sessions import Surroundings
+from console.postgres.sessions import Rights, Surroundings
 
 
 class NodeSession(Protocol):
@@ -21,7 +21,11 @@ class NodeSession(Protocol):
         ...
 
     async def surroundings(self, pids: Collection[int], *, timeout_s: float) -> Mapping[int, Surroundings]:
-        """Return what kind of process those of `pids` are that are there, and whom they block."""
+        """Return what kind of process those of `pids` are that are there, whose, and whom they block."""
+        ...
+
+    async def rights(self, *, timeout_s: float) -> Rights:
+        """Return what our role may do to backends."""
         ...
 
     async def signal(self, pid: int, started_at: datetime, *, terminate: bool, timeout_s: float) -> bool:

@@ -35,6 +35,8 @@ class Observation:
     pools: tuple[Pool, ...]
     """Of applications; the admin console's own is left out."""
     config: Mapping[str, Setting]
+    logging_in: int | None = None
+    """Clients of the whole pooler that are still logging in; None: not known."""
 
     def database(self, name: str) -> Database | None:
         """Return the database called `name`, None when SHOW DATABASES does not list it."""
@@ -96,6 +98,7 @@ async def observe(
         databases=tuple(database for database in databases if database.name != ADMIN_DATABASE),
         pools=await read_pools(session, dialect, timeout_s=timeout_s),
         config=dialect.parse_config(await session.show("CONFIG", timeout_s=timeout_s)),
+        logging_in=dialect.parse_lists(await session.show("LISTS", timeout_s=timeout_s)).get("login_clients"),
     )
 
 

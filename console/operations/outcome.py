@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -11,6 +12,8 @@ from typing import Any
 from console.operations.target import Target
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+SHUTTING_DOWN = "shutting down"
+"""The state word of a pooler that will exit by itself, and what it says to a RESUME."""
 
 
 class Outcome(StrEnum):
@@ -28,6 +31,10 @@ class Outcome(StrEnum):
 _WORST_LAST = (Outcome.NO_CHANGE, Outcome.OK, Outcome.SKIPPED, Outcome.FAILED, Outcome.UNKNOWN)
 
 
+TAKEN_BACK = "taken back"
+"""The word for `TargetReceipt.taken_back`; its outcome is that of the undoing."""
+
+
 class EventKind(StrEnum):
     """What an event tells."""
 
@@ -36,6 +43,8 @@ class EventKind(StrEnum):
     ANSWERED = "answered"
     WAITING = "waiting"
     """A pause is not complete; `data` has `servers` and `remaining_s`."""
+    PREPARING = "preparing"
+    """Before the first statement: how far what has to be ready is."""
     WAVE = "wave"
     """A wave begins; `data` has `wave`, `waves` and `targets`."""
     GATE = "gate"
@@ -44,6 +53,8 @@ class EventKind(StrEnum):
     """A target is paused and drained."""
     HOLDING = "holding"
     """All targets are held; `data` has `remaining_s`, `waiting` and `maxwait_s`."""
+    ENDING = "ending"
+    """The target will exit by itself, once nobody is left: sessions on it keep it from that."""
     NOTE = "note"
     UNDOING = "undoing"
     WARNING = "warning"
@@ -133,6 +144,20 @@ class TargetReceipt:
     """Somebody cancelled it, and it was undone."""
     skipped_because: str | None = None
     """Why it was not begun, or was ended, because of another target or of the gate; None: it was not."""
+    taken_back: bool = False
+    """It was done, and undone again because the run was interrupted: it is as it was."""
+
+    @property
+    def word(self) -> str:
+        """How it ended, for people."""
+        return TAKEN_BACK if self.taken_back else self.outcome.value
+
+    @property
+    def shuts_down(self) -> bool:
+        """Whether the pooler was left shutting down, or said that it is."""
+        return self.after == SHUTTING_DOWN or any(
+            SHUTTING_DOWN in (exchange.reply or "") for exchange in self.exchanges
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
@@ -165,6 +190,17 @@ class RunReceipt:
         found = [target.outcome for target in self.targets]
         found += [Outcome.FAILED] * len(self.unreachable)
         return max(found, key=_WORST_LAST.index, default=Outcome.SKIPPED)
+
+    @property
+    def counts(self) -> str:
+        """How many targets ended in which way, e.g. `18 ok, 1 failed, 1 unreachable`."""
+        found = Counter(target.word for target in self.targets)
+        words = [outcome.value for outcome in Outcome]
+        words.insert(1, TAKEN_BACK)
+        parts = [f"{found[word]} {word}" for word in words if found[word]]
+        if self.unreachable:
+            parts.append(f"{len(self.unreachable)} unreachable")
+        return ", ".join(parts) or "no target"
 
     @property
     def refused(self) -> bool:

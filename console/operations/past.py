@@ -22,6 +22,10 @@ class Past(Protocol):
         """Return settings that a dead run changed for a moment and did not put back, with their values."""
         ...
 
+    async def unfinished(self, bouncer: str) -> tuple[str | None, ...]:
+        """Return of what on a bouncer dead runs left no end on record: databases, None for the whole."""
+        ...
+
     async def settled(self, bouncer: str, database: str | None) -> None:
-        """Forget the leases of dead runs on a target that was seen running."""
+        """Forget the leases of dead runs on a target that was seen running, and record how they ended."""
         ...

@@ -14,6 +14,7 @@ from console.operations.observe import Observation
 from console.operations.spec import Ask, Parameters, Standing, state_words
 from console.operations.step import plural
 from console.operations.target import Target
+from console.operations.whose import owner_of
 
 PATIENCE_SETTINGS = ("query_wait_timeout", "query_timeout", "client_login_timeout")
 """What cuts a client that waits, be it for a server or in its login (trap T11)."""
@@ -48,7 +49,15 @@ def pause_standing(ask: Ask[Observation]) -> Standing:
     if observation.state.suspended:
         blocked = "the pooler is suspended; PAUSE is refused until it is resumed"
     elif target.database is not None and observation.state.paused:
-        blocked = "the whole pooler is paused, and this database with it; its own PAUSE is refused meanwhile"
+        blocked = (
+            "the whole pooler is paused, and this database with it; its own PAUSE is refused meanwhile; "
+            f"{owner_of(ask).words}"
+        )
+    elif ask.found is not None and ask.found.closed_at is not None:
+        blocked = (
+            f"it shuts down: its console answers over its Unix socket, but nothing listens on "
+            f"{ask.found.closed_at} any more, and a pooler that shuts down refuses RESUME"
+        )
     elif target.database is None and observation.state.paused is None:
         blocked = "whether it is paused could not be read: this version needs an admin login for that"
     too_long = _too_long(observation, parameters)
@@ -61,7 +70,7 @@ def pause_standing(ask: Ask[Observation]) -> Standing:
     if too_long is not None and blocked is None:
         warnings.append(f"{too_long}; the policy allows it")
     if already:
-        warnings.append("somebody else paused it: it is left as it is, and not resumed by this run")
+        warnings.append(f"{owner_of(ask).words}: it is left as it is, and not resumed by this run")
     if already and observation.servers(target):
         warnings.append("it is not drained yet; it will be waited for")
     return Standing(present, already=already, blocked=blocked, warnings=tuple(warnings))

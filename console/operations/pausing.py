@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from console.errors import AdminError, NodeError
 from console.model.rows import Pool
-from console.operations.control import Stopped, insist
+from console.operations.control import Stopped
 from console.operations.observe import read_paused, read_pools
-from console.operations.outcome import EventKind, Holder, Outcome, TargetReceipt
+from console.operations.outcome import SHUTTING_DOWN, EventKind, Holder, Outcome, TargetReceipt
 from console.operations.pause import patience_s
 from console.operations.resume import lift, read_back_paused
 from console.operations.sessions import ReadSession, WriteSession, close_quietly
@@ -36,7 +36,7 @@ HOLDERS_SHOWN = 20
 HOLDERS_MAX_CLIENTS = 5_000
 """Above this many clients SHOW CLIENTS would itself stall the pooler."""
 SOMEBODY = "it was resumed by somebody else, or its pooler was restarted"
-_SHUTTING_DOWN, _NOT_PAUSED = "shutting down", "not paused"
+_NOT_PAUSED = "not paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class Pausing:
         )[:HOLDERS_SHOWN]
 
     def _tell_waiting(self, seen: Look, remaining_s: float) -> None:
-        busy = ", ".join(_busy(seen.pools)) or "the pooler's answer"
+        busy = ", ".join(busy_pools(seen.pools)) or "the pooler's answer"
         self.step.tell(
             EventKind.WAITING,
             f"waiting for {busy}; resumed in {remaining_s:.1f} s otherwise",
@@ -276,7 +276,7 @@ class Pausing:
             detail,
             {None: None, True: "paused", False: "running"}[paused],
             verified=("read back: not paused",) if paused is False else (),
-            still_active=() if ending.good or not self.last else tuple(_busy(self.last.pools)),
+            still_active=() if ending.good or not self.last else tuple(busy_pools(self.last.pools)),
             holders=self._holders or (),
             next_steps=() if paused is False else _mend(step, answer),
             clients_cut_at_s=cut_at(step, self.last.pools if self.last else ()) if paused else None,
@@ -339,7 +339,8 @@ def _not_in_time(limit_s: float, *, answered: bool, servers: int) -> str:
     return f"not complete within {limit_s:g} s ({left}{'' if answered else ', no answer'})"
 
 
-def _busy(pools: tuple[Pool, ...]) -> list[str]:
+def busy_pools(pools: tuple[Pool, ...]) -> list[str]:
+    """Say of each pool that is not drained who is on it."""
     return [
         f"{pool.database}/{pool.user} ({pool.pool_mode or 'mode n/a'}): {plural(pool.servers, 'server')}, "
         f"{pool.cl_active} active and {pool.cl_waiting} waiting clients"
@@ -349,7 +350,7 @@ def _busy(pools: tuple[Pool, ...]) -> list[str]:
 
 
 def _mend(step: Step, answer: str | None) -> tuple[str, ...]:
-    if _SHUTTING_DOWN in (answer or ""):
+    if SHUTTING_DOWN in (answer or ""):
         return ("a pooler that shuts down cannot be resumed any more; move its clients to another",)
     return (f"pooldeck status {step.target.bouncer}", step.target.command("resume"))
 
@@ -361,37 +362,3 @@ def cut_at(step: Step, pools: tuple[Pool, ...]) -> float | None:
         return None
     waited_s = max((pool.maxwait_us for pool in pools), default=0) / 1_000_000
     return step.clock.wall_s() + max(0.0, patience[1] - waited_s)
-
-
-async def wait_for_foreign_pause(step: Step) -> TargetReceipt:
-    """Somebody else paused it: report no change once it is drained; it is theirs, so it is never resumed."""
-    watch = await step.connector.reader(step.target.bouncer)
-    try:
-        return await _until_drained(step, watch)
-    finally:
-        await insist(lambda: close_quietly(watch))
-
-
-async def _until_drained(step: Step, watch: ReadSession) -> TargetReceipt:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + step.parameters.timeout_s
-    while True:
-        pools = await step.control.wait(read_pools(watch, step.dialect, timeout_s=step.query_timeout_s))
-        seen = Look(tuple(p for p in pools if step.target.database in (None, p.database)), True)
-        if not seen.servers:
-            return step.receipt(
-                Outcome.NO_CHANGE,
-                "it was paused already",
-                "paused",
-                verified=("no server connection is left",),
-                clients_cut_at_s=cut_at(step, seen.pools),
-            )
-        if loop.time() >= end:
-            return step.receipt(
-                Outcome.FAILED,
-                f"somebody else's pause was not drained within {step.parameters.timeout_s:g} s; "
-                "it was left alone",
-                "paused",
-                still_active=tuple(_busy(seen.pools)),
-            )
-        await step.control.pause(None, timeout_s=POLL_S)

@@ -18,7 +18,7 @@ from console.model.fleet import Environment
 from console.operations.outcome import Unreachable
 from console.operations.radius import Radius
 from console.operations.rollout import Rollout
-from console.operations.spec import Ask, OpSpec
+from console.operations.spec import Ask, OpSpec, Whole
 from console.operations.target import Target
 
 
@@ -87,10 +87,19 @@ class TargetPlan:
     """Who is hit, in detail; None: not read."""
     hits: int | None = None
     """Clients that it hits, where those are not all of the target's pools."""
+    evidence: tuple[str, ...] = ()
+    """How its state was found out, where no SHOW says it."""
+    is_counted: bool = True
+    """False: nobody is let in, so nobody could count its clients and servers."""
 
     @property
-    def clients(self) -> int:
-        """Clients that it hits: those of the pools it touches, unless the verb means only some."""
+    def clients(self) -> int | None:
+        """Clients that it hits: those of the pools it touches, unless the verb means only some.
+
+        None: they could not be counted.
+        """
+        if not self.is_counted:
+            return None
         if self.hits is not None:
             return self.hits
         return sum(pool.clients for pool in self.pools)
@@ -126,6 +135,8 @@ class Plan:
     group_warnings: tuple[str, ...] = ()
     group_blocked: str | None = None
     """Why the targets together cannot be worked on, e.g. the last healthy member of a group."""
+    whole: Whole | None = None
+    """What the verb says of all targets together; None: it works on each by itself."""
 
     @property
     def op(self) -> str:
@@ -170,9 +181,11 @@ class Plan:
         return self.spec.rescues
 
     @property
-    def clients(self) -> int:
-        """Clients connected to what it touches."""
-        return sum(item.clients for item in self.targets if item.changes)
+    def clients(self) -> int | None:
+        """Clients connected to what it touches; None: not all of them could be counted."""
+        counts = [item.clients for item in self.targets if item.changes]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     @property
     def changes(self) -> bool:
@@ -216,6 +229,8 @@ class Plan:
             "unreachable": [item.name for item in self.unreachable],
             "targets": [decisive_of(item) for item in self.targets],
         }
+        if self.whole is not None:
+            decisive["whole"] = [[asdict(step) for step in self.whole.steps], dict(self.whole.facts)]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
@@ -238,6 +253,7 @@ class Plan:
             "rollout": asdict(self.rollout),
             "waves": [[str(target) for target in wave] for wave in self.waves],
             "targets": [_target_dict(item) for item in self.targets],
+            "steps": [asdict(step) for step in self.whole.steps] if self.whole is not None else [],
             "unreachable": [asdict(item) for item in self.unreachable],
             "left_out": [asdict(item) for item in self.left_out],
         }
@@ -260,12 +276,13 @@ def _target_dict(item: TargetPlan) -> dict[str, Any]:
         "why": item.why,
         "version": item.version,
         "present": item.present,
+        "evidence": list(item.evidence),
         "changes": item.changes,
         "statements": list(item.statements),
         "rescue": list(item.rescue),
         "effects": list(item.effects),
         "clients": item.clients,
-        "servers": item.servers,
+        "servers": item.servers if item.is_counted else None,
         "pools": [asdict(pool) for pool in item.pools],
         "radius": None if item.radius is None else item.radius.as_dict(),
         "query_wait_timeout_s": item.query_wait_timeout_s,

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from console.clock import Clock
 from console.config.schema import Bouncer, Inventory, PostgresNode
-from console.config.selector import Selected, parse_selector
+from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
+from console.model.claims import Claim
 from console.operations.choice import databases_of
-from console.operations.groups import GroupCheck, check_groups, peers_of
+from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
+from console.operations.health import waited_already
 from console.operations.observe import Observation, observe
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, TargetPlan
@@ -25,7 +28,8 @@ from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
+from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters, Survey, Whole
+from console.operations.suspended import Suspended, look_if_suspended
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
 from console.poolers.base import Capability
@@ -68,8 +72,16 @@ class Planner:
         left_out = [item for group in found for item in group if isinstance(item, LeftOut)]
         if not items and not unreachable:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
-        groups = await self._groups(spec, [item.target.bouncer for item in items], checked)
+        groups = await self._groups(spec, items, checked)
+        whole = await self._whole(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
+        order = waves([item.target for item in items], how, self._membership(spec))
+        warnings = (
+            *groups.warnings,
+            *(whole.warnings if whole is not None else ()),
+            *await self._others(spec, items),
+            *_gate_warnings(spec, items, order, how),
+        )
         return Plan(
             spec=spec,
             selector=selector,
@@ -81,10 +93,19 @@ class Planner:
             unreachable=unreachable,
             left_out=(*left_out, *self._not_named(spec, chosen, selector)),
             rollout=how,
-            waves=waves([item.target for item in items], how, self._membership(spec)),
-            group_warnings=(*groups.warnings, *await self._others(spec, items)),
-            group_blocked=groups.blocked,
+            waves=order,
+            group_warnings=warnings,
+            group_blocked=groups.blocked or (whole.blocked if whole is not None else None),
+            whole=whole,
         )
+
+    async def _whole(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> Whole | None:
+        if spec.survey is None:
+            return None
+        asks = tuple(item.ask for item in items)
+        return await spec.survey(Survey(asks, parameters, self._reach, self._inventory))
 
     async def look(self, spec: OpSpec[Any], target: Target, parameters: Parameters) -> Ask[Any]:
         """Read what a verb needs to know of one target, fresh.
@@ -150,10 +171,12 @@ class Planner:
         return bouncer.admin_user is not None and not self._read_only
 
     def _chosen(self, spec: OpSpec[Any], text: str) -> tuple[Selected, ...]:
-        among: Sequence[Bouncer | PostgresNode] = (
-            self._inventory.postgres if spec.on_node else self._inventory.bouncers
-        )
-        return parse_selector(text).select(among)
+        bouncers, nodes = self._inventory.bouncers, self._inventory.postgres
+        selector = parse_selector(text)
+        if spec.on_node:
+            wanted = f"{spec.name} acts on Postgres nodes"
+            return selector.select(nodes, Besides(bouncers, "a bouncer", wanted))
+        return selector.select(bouncers, Besides(nodes, "a Postgres node", f"{spec.name} acts on bouncers"))
 
     def _not_named(self, spec: OpSpec[Any], chosen: Iterable[Selected], text: str) -> list[LeftOut]:
         named = {one.name for one in chosen}
@@ -205,16 +228,22 @@ class Planner:
         parameters: Parameters,
         *,
         radius: bool,
-    ) -> tuple[list[Ask[Observation]], list[Radius | None]]:
+    ) -> tuple[list[Ask[Any]], list[Radius | None]]:
         """Read a pooler once for all its targets, over one session."""
         dialect = dialect_for(bouncer.kind)
         timeout_s = self.query_timeout_s(bouncer.name)
-        seen = await self.observe(bouncer)
+        try:
+            seen = await self.observe(bouncer)
+        except NodeError as error:
+            if spec.suspended is None:
+                raise
+            return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
         targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen)
-        asks: list[Ask[Observation]] = []
+        asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
         if not targets:
             return asks, radii
+        claims = await self._claims(bouncer.name)
         reader = await self._reach.connector.reader(bouncer.name)
         try:
             for target in targets:
@@ -224,7 +253,7 @@ class Planner:
                         Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
                     )
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
-                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s))
+                asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
             if radius:
                 backends = self._reach.backends
                 radii += await read_radii(
@@ -234,13 +263,55 @@ class Planner:
             await close_quietly(reader)
         return asks, radii
 
-    async def _groups(self, spec: OpSpec[Any], names: Sequence[str], parameters: Parameters) -> GroupCheck:
+    async def _from_outside(
+        self, bouncer: Bouncer, wanted: Selected | Sequence[Target], parameters: Parameters, error: NodeError
+    ) -> Ask[Suspended]:
+        """Look at a pooler that lets nobody in.
+
+        Raises:
+            NodeError: it is not suspended, or one of its databases is meant.
+        """
+        # A command may have to wait for the SSH connection first.
+        connect_s = bouncer.connect_timeout_s or self._inventory.defaults.connect_timeout_s
+        timeout_s = self.query_timeout_s(bouncer.name) + connect_s
+        seen = await look_if_suspended(bouncer, self._reach.transport, error, timeout_s=timeout_s)
+        target = Target(bouncer.name)
+        meant = [wanted] if isinstance(wanted, Selected) else wanted
+        if any(one.database is not None for one in meant):
+            raise NodeError(
+                error.phase,
+                "it is suspended as a whole, so its databases cannot be looked at",
+                where=bouncer.name,
+                hint=target.command("resume"),
+            )
+        return Ask(target, seen, parameters, dialect_for(bouncer.kind))
+
+    async def _claims(self, bouncer: str) -> tuple[Claim, ...]:
+        past = self._reach.past
+        return () if past is None else tuple(one for one in await past.claims() if one.bouncer == bouncer)
+
+    async def _groups(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> GroupCheck:
         if spec.absence is Absence.NONE or spec.on_node:
             return GroupCheck()
-        peers = peers_of(names, self._inventory.bouncers)
-        healthy = dict(zip(peers, await asyncio.gather(*map(self._is_healthy, peers)), strict=True))
+        bouncers = self._inventory.bouncers
+        names = [item.target.bouncer for item in items]
+        peers = peers_of(names, bouncers)
+        seen = dict(zip(peers, await asyncio.gather(*map(self._glance, peers)), strict=True))
+        healthy = {
+            name: one is not None and not (one.state.paused or one.state.suspended)
+            for name, one in seen.items()
+        }
         allow_last = bool(getattr(parameters, "allow_last", False))
-        return check_groups(names, self._inventory.bouncers, healthy, spec.absence, allow_last=allow_last)
+        found = check_groups(names, bouncers, healthy, spec.absence, allow_last=allow_last)
+        versions = {name: one.version for name, one in seen.items() if one is not None}
+        versions |= {
+            item.target.bouncer: item.ask.seen.version
+            for item in items
+            if isinstance(item.ask.seen, Observation)
+        }
+        return replace(found, warnings=(*found.warnings, *mixed_peers(versions, bouncers)))
 
     async def _others(self, spec: OpSpec[Any], items: Sequence[TargetPlan]) -> list[str]:
         """Say which other run works on a target."""
@@ -251,12 +322,25 @@ class Planner:
         holders = await asyncio.gather(*(asyncio.to_thread(locks.holder, name) for name in names))
         return [f"{who} is running on {name}" for name, who in zip(names, holders, strict=True) if who]
 
-    async def _is_healthy(self, name: str) -> bool:
+    async def _glance(self, name: str) -> Observation | None:
+        """Read a pooler that is no target; None: it does not answer."""
         try:
-            seen = await self.observe_by_name(name)
+            return await self.observe_by_name(name)
         except PooldeckError:
-            return False
-        return not seen.state.paused and not seen.state.suspended
+            return None
+
+
+def _gate_warnings(
+    spec: OpSpec[Any], items: Sequence[TargetPlan], order: Sequence[Sequence[Target]], how: Rollout
+) -> tuple[str, ...]:
+    """Warn where the gate after a wave will find what was so before."""
+    if spec.holds or spec.absence is Absence.LASTING:
+        return ()
+    gated = {target.bouncer for wave in order[:-1] for target in wave}
+    looks = {item.target.bouncer: item.ask.seen for item in items if item.target.bouncer in gated}
+    return waited_already(
+        (seen for seen in looks.values() if isinstance(seen, Observation)), limit_s=how.max_wait_s
+    )
 
 
 def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
@@ -268,4 +352,4 @@ def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
         option = next((one for one in spec.verb.options if one.field == key), None)
         name = (option.flag or option.metavar) if option is not None else f"--{key.removesuffix('_s')}"
         wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-        raise UsageError(f"{spec.name}: {name} {wrong}") from None
+        raise UsageError(f"{spec.name}: {f'{name} ' if key else ''}{wrong}") from None

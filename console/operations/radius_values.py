@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from console.operations.lease.base import GUARDIAN_NAME, KEEPER_NAME
 from console.postgres.activity import Backend, BackendGap
 
 ROWS_KEPT = 20
@@ -118,9 +119,9 @@ class Console:
     """May act, not only look: listed in `admin_users`. None: that setting was not read."""
 
     @property
-    def pooldeck(self) -> bool:
-        """Whether it calls itself Pooldeck: another one's, or another session of this one."""
-        return (self.application_name or "").startswith("pooldeck")
+    def stands_by(self) -> bool:
+        """Whether it calls itself the guardian or keeper of a lease: it acts only to end what that holds."""
+        return self.application_name in (GUARDIAN_NAME, KEEPER_NAME)
 
 
 @dataclass(frozen=True, slots=True)

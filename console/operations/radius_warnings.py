@@ -7,17 +7,28 @@ Source: pgbouncer-admin.md, traps T10 and T11.
 
 from __future__ import annotations
 
+from math import inf
+
 from console.operations.radius_text import NAMES_SHOWN, who, who_at_console
-from console.operations.radius_values import Held, Radius
+from console.operations.radius_values import Console, Held, Radius
 from console.view.numbers import duration_s
 
 WAITED_PERCENT = 25
 """Of query_wait_timeout: having waited longer, clients are close to being cut."""
+IDLE_S = 0.1
+"""Between two statements of a transaction every client is idle for a moment."""
 
 
 def operators(radius: Radius) -> tuple[str, ...]:
-    """Name the other admins at the pooler's console; those who can only look are left out."""
+    """Name the other admins at the pooler's console; those who can only look are left out.
+
+    The guardian and the keeper of a lease are told as what they are: nobody types there.
+    """
     admins = [one for one in radius.consoles or () if one.admin]
+    return (*_people(radius, [one for one in admins if not one.stands_by]), *_standing_by(admins))
+
+
+def _people(radius: Radius, admins: list[Console]) -> tuple[str, ...]:
     if not admins:
         return ()
     names = _some([who_at_console(one) for one in admins])
@@ -26,6 +37,16 @@ def operators(radius: Radius) -> tuple[str, ...]:
         others = "one admin is" if len(admins) == 1 else f"{len(admins)} admins are"
         return (f"{others} at this admin console, and one of them may be this session: {names}",)
     return (f"{others} at this admin console and may act too: {names}",)
+
+
+def _standing_by(admins: list[Console]) -> tuple[str, ...]:
+    guards = [one for one in admins if one.stands_by]
+    if not guards:
+        return ()
+    return (
+        "a run of Pooldeck holds something here, or is about to, and what would end it stands by at this "
+        f"admin console: {_some([who_at_console(one) for one in guards])}; pooldeck leases",
+    )
 
 
 def waiting_warnings(
@@ -60,8 +81,8 @@ def old_transactions(radius: Radius, budget_s: float) -> tuple[str, ...]:
 
 
 def idle_in_transaction(radius: Radius) -> tuple[str, ...]:
-    """Name who holds a server inside a transaction and does nothing with it."""
-    idle = [one for one in radius.held or () if one.idle_in_transaction]
+    """Name who holds a server inside a transaction and does nothing with it for more than a moment."""
+    idle = [one for one in radius.held or () if one.idle_in_transaction and _idle_s(one) >= IDLE_S]
     if not idle:
         return ()
     names = _some([f"{who(one)} for {_idle_for(one)}" for one in idle])
@@ -89,6 +110,11 @@ def waited_long(
         f"clients wait already, the longest {duration_s(waited_s)}, {share:.0%} of query_wait_timeout: "
         f"the first are cut in {duration_s(left_s)}",
     )
+
+
+def _idle_s(held: Held) -> float:
+    age_s = None if held.backend is None else held.backend.state_age_s
+    return inf if age_s is None else age_s
 
 
 def _idle_for(held: Held) -> str:

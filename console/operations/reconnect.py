@@ -103,7 +103,8 @@ class _Recycling:
         self._session: WriteSession | None = session
         self._old: set[Key] = set()
         self._count = 0
-        self._holders: tuple[Holder, ...] = ()
+        self._holders: dict[Key, Holder] = {}
+        """By the server connection that each holds."""
 
     async def run(self) -> TargetReceipt:
         step = self._step
@@ -160,25 +161,28 @@ class _Recycling:
             now = loop.time()
             if not left or (answer.lost is not None and any(s.close_needed is False for s in left)):
                 return left
-            if now - begun >= HOLDERS_AFTER_S and not self._holders:
+            keys = {_key(server) for server in left}
+            # An old connection is closed when it is released: it never gets another holder.
+            self._holders = {key: holder for key, holder in self._holders.items() if key in keys}
+            is_over = now >= end or step.control.stopped
+            if is_over or (now - begun >= HOLDERS_AFTER_S and not self._holders):
                 self._holders = await self._read_holders(left)
-            if now >= end or step.control.stopped:
-                self._holders = await self._read_holders(left)
+            if is_over:
                 return left
             self._tell(left, end - now)
             await step.control.pause(None, timeout_s=min(POLL_S, end - now))
 
-    async def _read_holders(self, left: Collection[Server]) -> tuple[Holder, ...]:
+    async def _read_holders(self, left: Collection[Server]) -> dict[Key, Holder]:
         """Return the clients that hold the connections left, unless there are too many to ask for."""
         step = self._step
         if sum(pool.cl_active + pool.cl_waiting for pool in step.before.pools) > HOLDERS_MAX_CLIENTS:
-            return ()
+            return {}
 
-        async def read(session: WriteSession) -> tuple[Holder, ...]:
+        async def read(session: WriteSession) -> dict[Key, Holder]:
             table = await session.show("CLIENTS", timeout_s=step.query_timeout_s)
-            wanted = {server.ptr for server in left}
-            return tuple(
-                Holder(
+            wanted = {server.ptr: _key(server) for server in left}
+            return {
+                wanted[c.link]: Holder(
                     c.database,
                     c.user,
                     c.state,
@@ -188,13 +192,14 @@ class _Recycling:
                 )
                 for c in step.dialect.parse_clients(table)
                 if c.link in wanted
-            )[:HOLDERS_SHOWN]
+            }
 
-        return await read_back(step, self._session, read) or ()
+        return await read_back(step, self._session, read) or {}
 
     def _tell(self, left: Sequence[Server], remaining_s: float) -> None:
         oldest = min(server.request_time for server in left)
-        names = [f"{one.user}@{one.address} {one.application_name or ''}".rstrip() for one in self._holders]
+        holders = list(self._holders.values())[:HOLDERS_SHOWN]
+        names = [f"{one.user}@{one.address} {one.application_name or ''}".rstrip() for one in holders]
         held = f", held by {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "") if names else ""
         self._step.tell(
             EventKind.WAITING,
@@ -221,7 +226,7 @@ class _Recycling:
             "took effect, and each of them is closed when its client releases it",
             step.present,
             still_active=tuple(_line(server) for server in left[:HOLDERS_SHOWN]),
-            holders=self._holders,
+            holders=tuple(self._holders.values())[:HOLDERS_SHOWN],
             next_steps=(
                 f"pooldeck status {step.target.bouncer}",
                 "do not send it again: that would open the new connections anew as well",

@@ -8,6 +8,8 @@ from typing import Any
 
 from console.guard.verdict import Tier
 from console.operations import availability, backends, kill, kill_client, reconnect, settings, shutdown, verbs
+from console.operations.closing import look_at_door
+from console.operations.config_specs import CONFIG_SPECS
 from console.operations.ending import carry_out_shutdown
 from console.operations.mend import (
     carry_out_mend,
@@ -27,8 +29,17 @@ from console.operations.reload_plan import (
     reload_statements,
 )
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
+from console.operations.resume_suspended import (
+    VERIFIED_BY,
+    carry_out_suspended,
+    suspended_facts,
+    suspended_standing,
+    suspended_statements,
+)
+from console.operations.rotate.spec import ROTATE_SPEC
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
+from console.operations.suspended import Suspended
 from console.poolers.base import Capability
 
 _POOLERS = frozenset({Scope.POOLER})
@@ -36,6 +47,28 @@ _DATABASES = frozenset({Scope.DATABASE})
 _BOTH = frozenset({Scope.POOLER, Scope.DATABASE})
 _NODES = frozenset({Scope.NODE})
 _MODES = ("transaction", "statement", "session")
+
+
+def _on_suspended(verb: verbs.Verb) -> OpSpec[Suspended]:
+    """Return what a way out of a pause is on a pooler that is suspended and lets nobody in."""
+    return OpSpec(
+        verb=verb,
+        tier=Tier.HARMLESS,
+        parameters=Parameters,
+        scopes=_POOLERS,
+        effects=dict.fromkeys(_MODES, "clients go on: what they sent meanwhile is read now"),
+        stand=suspended_standing,
+        statements=suspended_statements,
+        rescue=None,
+        carry_out=carry_out_suspended,
+        verified_by=VERIFIED_BY,
+        undo=None,
+        no_undo_reason="nothing suspends a bouncer for Pooldeck",
+        rescues=True,
+        facts=suspended_facts,
+        in_shell=True,
+    )
+
 
 _PAUSE: OpSpec[Observation] = OpSpec(
     verb=verbs.PAUSE,
@@ -61,6 +94,7 @@ _PAUSE: OpSpec[Observation] = OpSpec(
     leased=True,
     absence=Absence.BRIEF,
     serial="100%",
+    look=look_at_door,
 )
 _RESUME: OpSpec[Observation] = OpSpec(
     verb=verbs.RESUME,
@@ -78,6 +112,7 @@ _RESUME: OpSpec[Observation] = OpSpec(
     no_undo_reason="pausing again would be a new pause, to be planned and confirmed as one",
     rescues=True,
     serial="100%",
+    suspended=_on_suspended(verbs.RESUME),
 )
 _RELOAD: OpSpec[Observation] = OpSpec(
     verb=verbs.RELOAD,
@@ -251,7 +286,7 @@ _CANCEL: OpSpec[backends.Seen] = OpSpec(
     undo=None,
     no_undo_reason="a query that is cancelled has to be run again by its client",
     observe_node=backends.observe_backends,
-    node_facts=backends.cancel_facts,
+    facts=backends.cancel_facts,
 )
 _TERMINATE: OpSpec[backends.Seen] = OpSpec(
     verb=verbs.TERMINATE,
@@ -271,7 +306,7 @@ _TERMINATE: OpSpec[backends.Seen] = OpSpec(
     undo=None,
     no_undo_reason="its transaction is rolled back, and its client has to connect again",
     observe_node=backends.observe_backends,
-    node_facts=backends.terminate_facts,
+    facts=backends.terminate_facts,
 )
 
 _MEND: OpSpec[Observation] = OpSpec(
@@ -292,6 +327,7 @@ _MEND: OpSpec[Observation] = OpSpec(
     serial="100%",
     look=look_for_left,
     spread=mend_targets,
+    suspended=_on_suspended(verbs.MEND),
 )
 
 _POOLER_VERBS: tuple[OpSpec[Observation], ...] = (
@@ -303,5 +339,7 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
     | {_MEND.name: _MEND}
+    | {ROTATE_SPEC.name: ROTATE_SPEC}
+    | {spec.name: spec for spec in CONFIG_SPECS}
 )
 """By command name, in the order of `verbs.VERBS`."""

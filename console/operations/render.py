@@ -11,7 +11,15 @@ from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, PoolImpact, TargetPlan
 from console.operations.radius import Held, radius_lines
 from console.operations.radius_text import who
-from console.operations.render_layout import LABEL_COLUMNS, grouped, labelled, some, table, wrapped
+from console.operations.render_layout import (
+    LABEL_COLUMNS,
+    grouped,
+    labelled,
+    narrowest,
+    some,
+    table,
+    wrapped,
+)
 from console.operations.step import plural
 from console.view.numbers import NOT_AVAILABLE, count, duration_s
 
@@ -21,8 +29,12 @@ POOLS_SHOWN = 6
 LINES_SHOWN = 6
 """So many different texts under one label, when there are many targets."""
 _SENDS_COLUMNS = 12
+_DISPENSABLE = ("<VERSION", ">SERVERS", "~STATE")
+"""Columns that a narrow terminal does without, the first one first."""
 _RADIUS_WIDTH = 66
+_RADIUS_NARROWEST = 24
 _MODES = ("transaction", "statement", "session")
+_NOT_COUNTED = "its clients could not be counted: nobody is let in"
 _Grouping = Callable[[Callable[[TargetPlan], Iterable[str]], Iterable[TargetPlan]], list[str]]
 
 
@@ -37,13 +49,16 @@ def plan_text(plan: Plan, *, width: int | None = None, verbose: bool = False) ->
     lines = _header(plan, width)
     if plan.target_count > 1:
         lines += [*labelled("waves", (_waves(plan),), width), *labelled("lasts", _lasts(plan), width), ""]
-        lines += [*table(*_table(plan), width), ""]
+        lines += [*_table(plan, width), ""]
     if verbose or len(plan.targets) <= IN_FULL:
         for item in plan.targets:
             lines += _target_lines(plan, item, width, verbose=verbose)
     else:
         lines += _in_common(plan, width)
+    lines += _steps(plan, width)
     lines += _beside(plan, width)
+    if not verbose and len(plan.targets) > IN_FULL:
+        lines += labelled("more", ("-v shows every target in full",), width)
     return "\n".join(lines)
 
 
@@ -97,8 +112,19 @@ def _lasts(plan: Plan) -> tuple[str, ...]:
 # -- the table --------------------------------------------------------------------------------------
 
 
-def _table(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows, in the order of the waves."""
+def _table(plan: Plan, width: int | None) -> list[str]:
+    """Return its lines, in the order of the waves; without what there is no room for."""
+    head, rows = _head_and_rows(plan)
+    for title in _DISPENSABLE:
+        if width is None or narrowest(head, rows) <= width:
+            break
+        place = head.index(title)
+        head = [*head[:place], *head[place + 1 :]]
+        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    return table(head, rows, width)
+
+
+def _head_and_rows(plan: Plan) -> tuple[list[str], list[list[str]]]:
     waved = len(plan.waves) > 1
     head = ["~TARGET", "<VERSION", "~STATE", ">CLIENTS", ">SERVERS", "~SENDS"]
     rows = [
@@ -116,7 +142,7 @@ def _row(item: TargetPlan) -> list[str]:
         item.version,
         item.present,
         count(item.clients),
-        count(item.servers),
+        count(item.servers if item.is_counted else None),
         _sends(item),
     ]
 
@@ -147,18 +173,21 @@ def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
         yield from _of_acted(plan, acted, of, width)
     else:
         yield "  nothing would be sent"
+    yield from labelled("seen", of(lambda item: item.evidence, plan.targets), width)
     yield from labelled("changes", of(lambda item: item.notes, plan.targets), width)
     yield from labelled("warning", of(lambda item: item.warnings, plan.targets), width)
     yield from labelled(
         "REFUSED", of(lambda item: (item.blocked,) if item.blocked else (), plan.targets), width
     )
-    yield from labelled("more", ("-v shows every target in full",), width)
 
 
 def _of_acted(plan: Plan, acted: list[TargetPlan], of: _Grouping, width: int | None) -> Iterator[str]:
     waiting = sum(item.waiting for item in acted)
     servers = sum(item.servers for item in acted)
-    hits = f"{plural(plan.clients, 'client')} ({waiting} waiting), {plural(servers, 'server connection')}"
+    hits = "clients that could not all be counted"
+    if plan.clients is not None:
+        clients = f"{plural(plan.clients, 'client')} ({waiting} waiting)"
+        hits = f"{clients}, {plural(servers, 'server connection')}"
     yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
     yield from labelled("sends", of(lambda item: item.statements, acted), width)
     yield from labelled("or else", of(lambda item: item.rescue, acted), width)
@@ -196,6 +225,7 @@ def _undo(plan: Plan) -> Iterator[str]:
 def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
     kind = "" if plan.spec.on_node else f"PgBouncer {item.version}; "
     yield from wrapped(f"{item.target}: {item.present} ({kind}{item.why})", width, rest="  ")
+    yield from labelled("seen", item.evidence, width)
     if item.blocked is not None:
         yield from labelled("REFUSED", (item.blocked,), width)
     elif item.changes:
@@ -218,6 +248,9 @@ def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: b
 def _hits(item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str]:
     shown = item.pools if verbose else item.pools[:POOLS_SHOWN]
     more = len(item.pools) - len(shown)
+    if item.clients is None:
+        yield from labelled("hits", (_NOT_COUNTED,), width)
+        return
     texts = [f"{plural(item.clients, 'client')}, {plural(item.servers, 'server connection')}"]
     texts += [_pool_line(pool) for pool in shown]
     if more:
@@ -225,7 +258,7 @@ def _hits(item: TargetPlan, width: int | None, *, verbose: bool) -> Iterator[str
     yield from labelled("hits", texts[:1], width)
     yield from labelled("", texts[1:], width)
     if item.radius is not None:
-        room = _RADIUS_WIDTH if width is None else max(30, width - LABEL_COLUMNS)
+        room = _RADIUS_WIDTH if width is None else max(_RADIUS_NARROWEST, width - LABEL_COLUMNS)
         yield from (f"{' ' * LABEL_COLUMNS}{line}" for line in radius_lines(item.radius, room))
 
 
@@ -259,6 +292,16 @@ def _effects(effects: Iterable[str]) -> list[str]:
 
 
 # -- beside the targets -----------------------------------------------------------------------------
+
+
+def _steps(plan: Plan, width: int | None) -> Iterator[str]:
+    """Number the steps of a verb that works on all its targets as one."""
+    if plan.whole is None or not plan.whole.steps:
+        return
+    yield "in this order:"
+    for number, step in enumerate(plan.whole.steps, start=1):
+        yield from wrapped(f"{number:>3}  {step.where}: {step.what}", width, rest="       ")
+        yield from wrapped(f"       then: {step.checked}", width, rest="         ")
 
 
 def _beside(plan: Plan, width: int | None) -> Iterator[str]:

@@ -55,6 +55,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None)
     return lines
 
 
+def narrowest(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table is at least."""
+    widths = [max(len(title) - 1, *map(len, column)) for title, *column in zip(head, *rows, strict=True)]
+    sizes = [
+        min(size, _NARROWEST) if title[0] == "~" else size for title, size in zip(head, widths, strict=True)
+    ]
+    return sum(sizes) + len(_GAP) * (len(sizes) - 1)
+
+
 def grouped(found: Iterable[tuple[str, str]], total: int) -> list[str]:
     """Return each text once, with the names it is true of; without any when it is true of all.
 

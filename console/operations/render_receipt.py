@@ -5,13 +5,11 @@ It tells; what an outcome means for a shell is the command line's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from console.operations.outcome import Exchange, Outcome, RunReceipt, TargetReceipt
 from console.operations.render_layout import grouped, labelled, table, wrapped
-from console.view.numbers import NOT_AVAILABLE
+from console.view.numbers import NOT_AVAILABLE, time_of_day
 
 _GOOD = frozenset({Outcome.OK, Outcome.NO_CHANGE})
 
@@ -19,7 +17,7 @@ _GOOD = frozenset({Outcome.OK, Outcome.NO_CHANGE})
 def receipt_text(receipt: TargetReceipt, *, width: int | None = None) -> str:
     """Return one target's receipt as lines."""
     lines = wrapped(
-        f"{receipt.target}: {receipt.outcome.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}",
+        f"{receipt.target}: {receipt.word.upper()} in {receipt.duration_s:.2f} s: {receipt.detail}",
         width,
         rest="  ",
     )
@@ -39,9 +37,7 @@ def run_text(receipt: RunReceipt, *, width: int | None = None, brief: bool = Fal
         width: columns of the terminal; None: no line is broken.
         brief: only the table.
     """
-    rows = [
-        [str(one.target), one.outcome.value, f"{one.duration_s:.2f} s", one.detail] for one in receipt.targets
-    ]
+    rows = [[str(one.target), one.word, f"{one.duration_s:.2f} s", one.detail] for one in receipt.targets]
     rows += [[out.name, "unreachable", NOT_AVAILABLE, out.reason] for out in receipt.unreachable]
     lines = table(["~TARGET", "<OUTCOME", ">TOOK", "~DETAIL"], rows, width)
     if brief:
@@ -53,15 +49,6 @@ def run_text(receipt: RunReceipt, *, width: int | None = None, brief: bool = Fal
     return "\n".join([*lines, *(["", *beside] if beside else [])])
 
 
-def counts_text(receipt: RunReceipt) -> str:
-    """Return how many targets ended in which way, e.g. `18 ok, 1 failed, 1 unreachable`."""
-    found = Counter(one.outcome for one in receipt.targets)
-    parts = [f"{found[outcome]} {outcome.value}" for outcome in Outcome if found[outcome]]
-    if receipt.unreachable:
-        parts.append(f"{len(receipt.unreachable)} unreachable")
-    return ", ".join(parts) or "no target"
-
-
 def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:
     """Return when waiting clients are cut if the target stays paused; None when they are not."""
     if receipt.clients_cut_at_s is None:
@@ -71,7 +58,7 @@ def cut_text(receipt: TargetReceipt, now_s: float) -> str | None:
 
 def moment_text(at_s: float, now_s: float) -> str:
     """Return a moment of the wall clock as `19:03:12 UTC (in 30 s)`."""
-    return f"{datetime.fromtimestamp(at_s, UTC):%H:%M:%S} UTC (in {max(0.0, at_s - now_s):.0f} s)"
+    return f"{time_of_day(at_s)} (in {max(0.0, at_s - now_s):.0f} s)"
 
 
 def _in_common(receipts: list[TargetReceipt], width: int | None) -> Iterator[str]:

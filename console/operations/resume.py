@@ -7,19 +7,16 @@ were tried meanwhile (trap T4), so that setting is 0 while it happens and put ba
 
 from __future__ import annotations
 
-import asyncio
-
 from console.errors import AdminError, NodeError
 from console.operations.control import insist
 from console.operations.observe import Observation, read_paused
 from console.operations.outcome import Outcome, TargetReceipt
+from console.operations.sending import read_back
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.shield import RETRY_SETTING, WARM_LIMIT_S, shield_statements
 from console.operations.spec import Ask, Standing, state_words
-from console.operations.step import REOPEN_PAUSE_S, Step, why
+from console.operations.step import Step, why
 from console.operations.target import Target
-
-READ_BACK_LIMIT_S = 5.0
 
 
 def resume_statements(ask: Ask[Observation]) -> tuple[str, ...]:
@@ -152,25 +149,10 @@ async def read_back_paused(step: Step, session: WriteSession | None) -> bool | N
     None when none answers, or when a database that was paused is no longer listed: an automatic database
     without clients is hidden, still paused (pgbouncer-admin.md, 1).
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + READ_BACK_LIMIT_S
-    current = session
-    while True:
-        if current is None:
-            current = await step.reopen(until_s=end)
-            if current is None:
-                return None
-        try:
-            return await read_paused(
-                current, step.dialect, step.before.version, step.target, current, step.query_timeout_s
-            )
-        except AdminError:
-            return None
-        except NodeError:
-            if loop.time() + REOPEN_PAUSE_S >= end:
-                return None
-            await asyncio.sleep(REOPEN_PAUSE_S)
-        finally:
-            if current is not session:
-                await close_quietly(current)
-        current = None
+
+    async def ask(current: WriteSession) -> bool | None:
+        return await read_paused(
+            current, step.dialect, step.before.version, step.target, current, step.query_timeout_s
+        )
+
+    return await read_back(step, session, ask)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from console.errors import PooldeckError
 from console.operations.control import Control, Stopped, insist
-from console.operations.gate import Gate
+from console.operations.gate import Gate, stand_ins
+from console.operations.health import Baseline
 from console.operations.job import Job, interrupted
 from console.operations.lease.base import Lease
 from console.operations.lease.cover import arm_for
@@ -31,11 +34,13 @@ class RollingRun:
         self._receipts: dict[Target, TargetReceipt] = {}
         self._steps: dict[Target, Step] = {}
         self._failed = len(job.plan.unreachable)
+        self._baseline = Baseline()
 
     async def run(self) -> tuple[TargetReceipt, ...]:
         """Return a receipt for every target, in the plan's order."""
         job = self._job
         because: str | None = None
+        await self._look_before()
         for number, wave in enumerate(job.plan.waves, start=1):
             items = [job.plan.item(target) for target in wave]
             if because is None and job.control.stopped:
@@ -54,6 +59,21 @@ class RollingRun:
         if job.control.stopped:
             await insist(self._take_back)
         return tuple(self._receipts[item.target] for item in job.plan.targets)
+
+    async def _look_before(self) -> None:
+        """Note how clients are served before anything is sent, where a gate will compare with that."""
+        job = self._job
+        if len(job.plan.waves) < 2:
+            return
+        for item in job.plan.targets:
+            self._baseline.note(item.ask.seen, job.clock.monotonic_s())
+        await asyncio.gather(*(self._look_at(name) for name in stand_ins(job)))
+
+    async def _look_at(self, name: str) -> None:
+        try:
+            self._baseline.note(await self._job.planner.observe_by_name(name), self._job.clock.monotonic_s())
+        except PooldeckError as error:
+            self._job.tell(f"{name} could not be looked at: {why(error)}", EventKind.WARNING)
 
     def _skip(self, items: Sequence[TargetPlan], because: str) -> None:
         for item in items:
@@ -93,6 +113,7 @@ class RollingRun:
             self._job.told(step)
             return None
         self._steps[item.target] = step
+        self._baseline.note(step.ask.seen, self._job.clock.monotonic_s())
         return step
 
     async def _arm(self, steps: Sequence[Step]) -> Lease | None:
@@ -118,15 +139,14 @@ class RollingRun:
         return lease
 
     async def _in_turn(self, steps: Sequence[Step]) -> None:
-        spec = self._job.plan.spec
-        carry_out = spec.carry_out
-        assert carry_out is not None, "verbs that hold are carried out by `held`"
         for step in steps:
+            carry_out = self._job.plan.spec.on(step.ask.seen).carry_out
+            assert carry_out is not None, "verbs that hold are carried out by `held`"
             if self._job.control.stopped:
                 receipt = interrupted(step)
             else:
                 try:
-                    receipt = await self._job.guarded(step, lambda step=step: carry_out(step))  # type: ignore[misc]
+                    receipt = await self._job.guarded(step, partial(carry_out, step))
                 finally:
                     await insist(step.control.reap)
             self._keep(await self._job.finish(self._job.plan.item(step.target), receipt))
@@ -138,8 +158,10 @@ class RollingRun:
 
     async def _gate(self, number: int, items: Sequence[TargetPlan]) -> str | None:
         done = [item for item in items if self._receipts[item.target].outcome not in FAILURES]
-        shut = await Gate(self._job, done).wait()
-        return None if shut is None else f"the gate after wave {number} did not open: {shut}"
+        shut = await Gate(self._job, done, self._baseline).wait()
+        if shut is None or self._job.control.stopped:
+            return shut
+        return f"the gate after wave {number} did not open: {shut}"
 
     async def _take_back(self) -> None:
         """Undo what this run did, where the verb can; the receipts say so."""
@@ -155,4 +177,5 @@ class RollingRun:
             step.control = Control()
             job.say(str(item.target), EventKind.UNDOING, "the run was interrupted: taking it back", {})
             undone = await job.guarded(step, lambda step=step: take_back(step))  # type: ignore[misc]
+            undone = replace(undone, taken_back=undone.outcome not in FAILURES)
             self._receipts[item.target] = await job.finish(item, undone)

@@ -8,7 +8,7 @@ from typing import Any
 from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout, parse_serial, parse_share
-from console.operations.verbs import Option
+from console.operations.verbs import Option, Verb
 
 ROLLOUT_OPTIONS = {
     option.field: option
@@ -31,11 +31,20 @@ ROLLOUT_OPTIONS = {
             default="",
         ),
         Option(
-            "max_wait_s", "--max-wait", "TIME", "Healthy: no client waits longer than this (1s).", default=""
+            "max_wait_s",
+            "--max-wait",
+            "TIME",
+            "Healthy: no client waits longer than this (1s), or than before.",
+            default="",
         ),
     )
 }
 """By field of `Rollout`. The values are text; "" is not given."""
+
+
+def rollout_options(verb: Verb) -> Mapping[str, Option]:
+    """Return those that `verb` takes, by field: none for a verb on a single target."""
+    return {} if verb.single else ROLLOUT_OPTIONS
 
 
 def rollout_of(given: Mapping[str, str], default_serial: str) -> Rollout | None:

@@ -24,11 +24,12 @@ from console.guard.request import Request
 from console.guard.verdict import Verdict
 from console.operations.control import Control, insist
 from console.operations.executor import Executor
-from console.operations.lease.locks import HeldLocks, Holder
+from console.operations.lease.locks import BUSY_HINT, HeldLocks, Holder
 from console.operations.outcome import NOTHING, Event, EventKind, RunReceipt
 from console.operations.plan import Plan
 from console.operations.planner import Planner
 from console.operations.reach import Reach
+from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout
 
 RUNS_KEPT = 100
@@ -120,6 +121,7 @@ class OperationService:
         self._clock = clock
         self._actor = actor or Actor.current(os.environ)
         self._locks = reach.locks
+        self._leases = reach.leases
         self._policy = Policy(inventory.environment, read_only, inventory.policy)
         self._office = PermitOffice(self._policy, clock)
         self._planner = Planner(inventory, reach, clock, read_only=read_only)
@@ -155,6 +157,16 @@ class OperationService:
             UsageError: it cannot be planned as asked. NodeError: the only target did not answer.
         """
         return await self._planner.plan(op, selector, parameters, rollout)
+
+    def expect(self, op: str) -> None:
+        """Make ready for a run of a verb, e.g. while its plan is read: a guardian is started ahead."""
+        if self._leases is not None and REGISTRY[op].leased and not self._policy.read_only:
+            self._leases.prepare()
+
+    def expect_nothing(self) -> None:
+        """Let go of what was made ready: the plan was left without a run."""
+        if self._leases is not None:
+            self._leases.dismiss()
 
     def request(self, reason: str | None = None, plan_maker: str | None = None) -> Request:
         """Return who asks, and with what: `judge` and `permit` want the same one."""
@@ -221,7 +233,9 @@ class OperationService:
             shared = names & {item.target.bouncer for item in other.plan.targets}
             if shared:
                 raise RefusedError(
-                    f"{other.plan.title} is still running on {min(shared)}", where="operations.busy"
+                    f"{other.plan.title} is still running on {min(shared)}",
+                    where="operations.busy",
+                    hint=BUSY_HINT,
                 )
         if self._locks is None:
             return None

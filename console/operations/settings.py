@@ -93,9 +93,9 @@ def set_command(target: Target, key: str, value: str) -> str:
 def _blocked(ask: Ask[Observation], setting: Setting | None) -> str | None:
     key = ask.parameters.key
     if setting is None:
-        near = get_close_matches(key, ask.seen.config, n=3)
-        hint = f": did you mean {' or '.join(near)}?" if near else ""
-        return f"{ask.target.bouncer} has no setting {key} (version {ask.seen.version}){hint}"
+        near = get_close_matches(key.lower(), ask.seen.config, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "SHOW CONFIG lists those it has"
+        return f"{ask.target.bouncer} has no setting {key} (version {ask.seen.version}): {hint}"
     if not setting.changeable:
         return (
             f"{key} cannot be changed while PgBouncer runs: SET would answer success and do nothing; change "
@@ -134,15 +134,41 @@ def _number(text: str) -> float | None:
         return None
 
 
-# -- what some settings do that one does not expect (T24, T25) ----------------------------------------
+# -- what some settings do that one does not expect (T20, T24, T25) -----------------------------------
+
+_ROOM = "so may those of each peer: is there room in max_connections of Postgres?"
 
 
 def _default_pool_size(ask: Ask[Observation], value: str) -> str | None:
-    if _number(value) != 0:
-        return None
+    wanted, current = _number(value), ask.seen.seconds("default_pool_size")
+    if wanted != 0:
+        if wanted is None or current is None or wanted <= current:
+            return None
+        # SHOW DATABASES has the size in force: a database with one of its own may have the same.
+        following = {one.name for one in ask.seen.databases if one.pool_size == current}
+        count = sum(pool.database in following for pool in ask.seen.pools)
+        pools = plural(count, "pool") if count else "pools"
+        return f"{pools} may hold {wanted:g} server connections instead of {current:g}, and {_ROOM}"
     if ask.dialect.has(ask.seen.version, Capability.DEFAULT_POOL_SIZE_UNLIMITED):
         return f"0 is unlimited on {ask.seen.version}: Postgres alone limits the number of connections"
     return f"with 0 no pool of {ask.seen.version} opens another connection: clients wait once they are gone"
+
+
+def _ceiling(key: str, *, nothing_is_unlimited: bool) -> Callable[[Ask[Observation], str], str | None]:
+    """Return what is told when `key`, a limit of server connections, is raised."""
+
+    def told(ask: Ask[Observation], value: str) -> str | None:
+        wanted, current = _number(value), ask.seen.seconds(key)
+        if wanted is None or current is None or wanted == current:
+            return None
+        unlimited = nothing_is_unlimited and wanted == 0
+        if not unlimited and (wanted < current or (nothing_is_unlimited and current == 0)):
+            return None
+        return (
+            f"pools may hold {'any number of' if unlimited else 'more'} server connections then, and {_ROOM}"
+        )
+
+    return told
 
 
 def _max_client_conn(ask: Ask[Observation], value: str) -> str | None:
@@ -172,6 +198,10 @@ def _always(text: str) -> Callable[[Ask[Observation], str], str | None]:
 
 _LINTS: Mapping[str, Callable[[Ask[Observation], str], str | None]] = {
     "default_pool_size": _default_pool_size,
+    "min_pool_size": _ceiling("min_pool_size", nothing_is_unlimited=False),
+    "reserve_pool_size": _ceiling("reserve_pool_size", nothing_is_unlimited=False),
+    "max_db_connections": _ceiling("max_db_connections", nothing_is_unlimited=True),
+    "max_user_connections": _ceiling("max_user_connections", nothing_is_unlimited=True),
     "max_client_conn": _max_client_conn,
     "admin_users": _admin_users,
     "stats_period": _always("its timer was set at the start: averages keep the old period until a restart"),

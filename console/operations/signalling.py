@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from console.errors import AdminError, NodeError
-from console.operations.backends import RUNS, Seen, statement_of, there, to_cancel
+from console.operations.backends import (
+    RUNS,
+    Seen,
+    idle_in_transaction,
+    statement_of,
+    terminate_command,
+    there,
+    to_cancel,
+)
 from console.operations.control import Stopped, insist
 from console.operations.nodes import NodeSession
 from console.operations.outcome import EventKind, Exchange, Outcome, TargetReceipt
@@ -42,8 +50,7 @@ async def carry_out_terminate(step: Step) -> TargetReceipt:
 async def _carry_out(step: Step, *, terminate: bool) -> TargetReceipt:
     seen: Seen = step.ask.seen
     if step.already:
-        what = "no such backend is there" if terminate or not there(seen) else "nothing runs there"
-        return step.receipt(Outcome.NO_CHANGE, what, step.present)
+        return _nothing_to_do(step, seen, terminate=terminate)
     assert step.reach.nodes is not None, "observed through them"
     session = await step.reach.nodes.session(step.target.bouncer)
     try:
@@ -53,6 +60,19 @@ async def _carry_out(step: Step, *, terminate: bool) -> TargetReceipt:
         return await insist(signals.run)
     finally:
         await insist(session.close)
+
+
+def _nothing_to_do(step: Step, seen: Seen, *, terminate: bool) -> TargetReceipt:
+    what = "no such backend is there" if terminate or not there(seen) else "nothing runs there"
+    open_ones = [] if terminate else idle_in_transaction(seen)
+    if not open_ones:
+        return step.receipt(Outcome.NO_CHANGE, what, step.present)
+    return step.receipt(
+        Outcome.NO_CHANGE,
+        f"{what}; what is idle in a transaction is ended by terminate only",
+        step.present,
+        next_steps=(terminate_command(step.target, open_ones),),
+    )
 
 
 class _Signals:

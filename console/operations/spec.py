@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.guard.verdict import Tier
+from console.model.claims import Claim
 from console.operations.observe import Observation
+from console.operations.suspended import Suspended
 from console.operations.target import Target
 from console.operations.verbs import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
-    from console.config.schema import Bouncer, PostgresNode
+    from console.config.schema import Bouncer, Inventory, PostgresNode
+    from console.operations.job import Job
     from console.operations.outcome import TargetReceipt
     from console.operations.reach import Reach
     from console.operations.sessions import ReadSession
     from console.operations.step import Step
 
 S = TypeVar("S")
-"""What is observed: an `Observation` of a pooler, or what a verb on Postgres nodes reads."""
+"""What is observed: an `Observation` of a pooler, one that is `Suspended`, or what a verb on nodes reads."""
 
 
 class Parameters(BaseModel):
@@ -77,6 +80,8 @@ class Ask(Generic[S]):
     """`allow_long_pause` of the policy: clients may be held until they are cut."""
     max_pause_s: float | None = None
     """`max_pause_s` of the policy; None: it sets none."""
+    claims: tuple[Claim, ...] = ()
+    """What runs of this machine hold, or left paused, on its bouncer; () also when that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,48 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeStep:
+    """One step of a verb that works on all its targets as one."""
+
+    where: str
+    """A pooler, a node, several with commas."""
+    what: str
+    checked: str
+    """What is checked before the next one is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a verb that works on all its targets as one says of them together."""
+
+    steps: tuple[WholeStep, ...]
+    facts: Mapping[str, str]
+    """What a permit is bound to besides the targets' own facts; no secrets."""
+    warnings: tuple[str, ...] = ()
+    blocked: str | None = None
+    found: Any = None
+    """For the run; not part of the plan's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(Generic[S]):
+    """What `OpSpec.survey` may use. It only asks."""
+
+    asks: tuple[Ask[S], ...]
+    """Every target that answered."""
+    parameters: Any
+    reach: Reach
+    inventory: Inventory
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a target stands before a verb."""
 
     present: str
     """The state as words, e.g. `running`."""
+    evidence: tuple[str, ...] = ()
+    """How that was found out, where no SHOW says it."""
     already: bool = False
     """As wanted: nothing would be sent."""
     blocked: str | None = None
@@ -129,7 +171,7 @@ class OpSpec(Generic[S]):
     """What is sent besides when it does not go well; None: nothing more is sent then. Of a leased verb:
     what its guardian sends."""
     carry_out: Callable[[Step], Awaitable[TargetReceipt]] | None
-    """None: it `holds`, and `console.operations.held` carries it out."""
+    """None: it `holds`, and `console.operations.held` carries it out; or it `conduct`s itself."""
     verified_by: str
     """What is read back before success is reported."""
     undo: str | None
@@ -155,8 +197,16 @@ class OpSpec(Generic[S]):
     """Reads more than the observation, at planning and once more before the first statement."""
     observe_node: Callable[[Reach, Target, Any], Awaitable[S]] | None = None
     """How a verb on Postgres nodes reads its target; None for verbs on poolers."""
-    node_facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
-    """What a permit of a verb on Postgres nodes is bound to."""
+    facts: Callable[[Ask[S]], Mapping[str, str]] | None = None
+    """What a permit is bound to; None: what an `Observation` tells, and what `look` found."""
+    in_shell: bool = False
+    """Its statements are commands for a shell on the target's host."""
+    suspended: OpSpec[Suspended] | None = None
+    """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
+    survey: Callable[[Survey[S]], Awaitable[Whole]] | None = None
+    """What is said of all targets together, for verbs that work on them as one."""
+    conduct: Callable[[Job], Awaitable[tuple[TargetReceipt, ...]]] | None = None
+    """Carries the whole run out, with a receipt for every target; for verbs with a `survey`."""
     spread: Callable[[Observation], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
@@ -165,6 +215,10 @@ class OpSpec(Generic[S]):
     def name(self) -> str:
         """The command."""
         return self.verb.name
+
+    def on(self, seen: object) -> OpSpec[Any]:
+        """Return what it is on a target that was seen like this."""
+        return self.suspended if self.suspended is not None and isinstance(seen, Suspended) else self
 
     @property
     def on_node(self) -> bool:

@@ -24,6 +24,7 @@ def target_plan(
     radius: Radius | None = None,
 ) -> TargetPlan:
     """Return what `spec` would do to the target of `ask`."""
+    spec = spec.on(ask.seen)
     target = ask.target
     standing = spec.stand(ask)
     seen = ask.seen if isinstance(ask.seen, Observation) else None
@@ -54,13 +55,16 @@ def target_plan(
         ask=ask,
         radius=radius,
         hits=standing.clients,
+        evidence=standing.evidence,
+        is_counted=seen is not None or standing.clients is not None,
     )
 
 
 def facts_for(spec: OpSpec[Any], ask: Ask[Any]) -> dict[str, str]:
     """Return what a plan of `spec` on this target rests on, as names and words."""
-    if spec.node_facts is not None:
-        return dict(spec.node_facts(ask))
+    own = spec.on(ask.seen).facts
+    if own is not None:
+        return dict(own(ask))
     facts = facts_of(ask.seen, ask.target)
     if ask.found is not None:
         facts |= ask.found.facts
@@ -72,6 +76,8 @@ def _cannot(spec: OpSpec[Any], entry: Bouncer | PostgresNode, ask: Ask[Any]) -> 
         return None
     if entry.admin_user is None:
         return f"the inventory names no admin_user for {entry.name}, so nothing can be changed on it"
+    if not isinstance(ask.seen, Observation):
+        return None
     admins = ask.seen.config.get("admin_users")
     by_socket = entry.admin_user == ADMIN_DATABASE and entry.unix is not None
     if admins is not None and entry.admin_user not in _words(admins.value) and not by_socket:

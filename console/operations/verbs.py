@@ -6,49 +6,16 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
 
+from console.operations.verb import Option as Option
+from console.operations.verb import Verb as Verb
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing a verb can be told besides its targets: a flag, and a field of its `Parameters`."""
-
-    field: str
-    """Of the verb's `Parameters`, e.g. `hold_s`."""
-    flag: str | None
-    """`--for`; None: a positional argument behind the selector."""
-    metavar: str
-    help: str
-    kind: Literal["duration", "text", "texts", "switch"] = "text"
-    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more; `switch` takes none."""
-    default: str | None = None
-    """As it would be typed; None: must be given (a switch: off)."""
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """How one operation is presented."""
-
-    name: str
-    """The command, and the name of its page in docs/operations/."""
-    title: str
-    """For the palette, e.g. `Pause`."""
-    summary: str
-    """One line."""
-    help: str
-    """Paragraphs for `--help` and the help panel."""
-    timeout_help: str
-    """What `--timeout` bounds."""
-    timeout_s: float = 5.0
-    """Its default."""
-    targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
-    """What the selector may name, for `--help`."""
-    default_selector: str | None = None
-    """What is meant when none is given; None: one must be."""
-    options: tuple[Option, ...] = ()
-
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {"config": "Compare and change the configuration files of bouncers."}
+)
+"""First words of commands that have two, and what they are about."""
 
 PAUSE = Verb(
     name="pause",
@@ -87,7 +54,9 @@ RESUME = Verb(
     summary="Let the clients of a paused bouncer or database go on.",
     help=(
         "Ends a pause and reads back that it is over. Resuming a bouncer does not lift the pause of a "
-        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay."
+        "single database: that needs `pooldeck resume NAME/DATABASE`; the plan names those that stay.\n\n"
+        "A bouncer that is suspended (until 1.25) lets no console in: its process is looked for on its host, "
+        "and gets the signal that means RESUME."
     ),
     timeout_help="Seconds for the pooler's answer.",
 )
@@ -183,6 +152,7 @@ KILL_CLIENT = Verb(
     ),
     timeout_help="How long each answer is waited for.",
     targets="One bouncer.",
+    single="BOUNCER",
     options=(Option("ids", None, "ID", "Ids of clients, as SHOW CLIENTS has them.", "texts"),),
 )
 SHUTDOWN = Verb(
@@ -240,6 +210,7 @@ CANCEL = Verb(
     ),
     timeout_help="How long the end of the queries is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 TERMINATE = Verb(
@@ -253,6 +224,7 @@ TERMINATE = Verb(
     ),
     timeout_help="How long the end of the backends is waited for.",
     targets="One Postgres node.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 MEND = Verb(
@@ -268,7 +240,123 @@ MEND = Verb(
     timeout_help="Seconds for the pooler's answer.",
     default_selector="all",
 )
+_ALL_OF_IT = (
+    "The files are read over SSH and checked as they would be, for that very process; files with an error "
+    "are never written. Each file is kept beside itself, replaced whole, and RELOAD is sent and read back. "
+    "When anything is amiss the files are put back and reloaded at once."
+)
+_EACH_COMMAND = "How long the pooler's answer is waited for."
+CONFIG_SET = Verb(
+    name="config set",
+    title="Config set",
+    summary="Change keys in the files of a bouncer, and reload it.",
+    help=(
+        "KEY is a setting, or databases.NAME, databases.NAME.OPTION, users.NAME.OPTION: pool_mode=session, "
+        "databases.app.pool_size=20. Comments, order and everything else in the files stay as they are; "
+        f"included files are followed.\n\n{_ALL_OF_IT}\n\n"
+        "Settings that only a restart takes are written and told. No secret is taken from the command line."
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(
+        Option("changes", None, "KEY=VALUE", "What is to stand in the files.", "pairs", default=""),
+        Option("remove", "--remove", "KEY", "Take a key out; may be given again.", "texts", default=""),
+    ),
+)
+CONFIG_PUSH = Verb(
+    name="config push",
+    title="Config push",
+    summary="Put a whole main file on bouncers, and reload them.",
+    help=(
+        "FILE, of this machine, takes the place of the main file of each target. Settings that tell a "
+        "process from its peers keep the value they have there: listen_addr, listen_port, unix_socket_dir, "
+        f"pidfile, logfile, peer_id, syslog_ident, job_name.\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(
+        Option("file", None, "FILE", "A whole pgbouncer.ini."),
+        Option("keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default=""),
+        Option("take", "--take", "KEY", "Take this one of FILE after all.", "texts", default=""),
+    ),
+)
+CONFIG_ROLLBACK = Verb(
+    name="config rollback",
+    title="Config rollback",
+    summary="Put back the files of before a config change.",
+    help=(
+        "A run of config set, push or rollback keeps what it replaces beside each file, as "
+        "NAME.pooldeck-RUN. Without --run the newest is put back; a second rollback brings the change back."
+        f"\n\n{_ALL_OF_IT}"
+    ),
+    timeout_help=_EACH_COMMAND,
+    targets=_BOUNCERS,
+    options=(Option("run", "--run", "RUN", "Whose backups, as its receipt has it.", default=""),),
+)
+ROTATE = Verb(
+    name="rotate",
+    title="Rotate password",
+    summary="Give a role another password, in poolers and Postgres.",
+    help=(
+        "Finds out how each pooler knows the role (its auth_file's plaintext or SCRAM secret, auth_query, a "
+        "forced user's password, auth_user), and writes the steps in the right order, with what is checked "
+        "after each; --check prints that and touches nothing.\n\n"
+        "A role's own secret is changed behind a pause of every pooler at once: the verifier is computed "
+        "here, Postgres and each auth_file get it, and before clients go on the new secret is tried through "
+        "every pooler and database. What is interrupted is written down: --resume completes it, --undo "
+        "takes it back."
+    ),
+    timeout_help="Seconds in which the poolers must be drained; then they are resumed, and nothing changes.",
+    targets="Bouncers, @label=value, all.",
+    default_selector="all",
+    selector_flag="--on",
+    plan_flag="--check",
+    options=(
+        Option("role", None, "ROLE", "The role."),
+        Option("to", "--to", "ROLE2", "Two roles side by side: the one that takes over.", default=""),
+        Option(
+            "method",
+            "--method",
+            "METHOD",
+            "Refuse unless the role is known in this way only.",
+            default="auto",
+            choices=("auto", "ab", "inline", "userlist", "scram", "auth-query", "auth-user"),
+        ),
+        Option(
+            "secret_from",
+            "--secret-from",
+            "SOURCE",
+            "The new secret: prompt, generate, fd:NUMBER or command:LINE.",
+            default="prompt",
+        ),
+        Option(
+            "secret_to",
+            "--secret-to",
+            "WHERE",
+            "Where a generated secret goes before anything changes: fd:NUMBER or command:LINE (its input).",
+            default="",
+        ),
+        Option(
+            "old_from",
+            "--old-from",
+            "SOURCE",
+            "The old secret, to see that it is refused afterwards: prompt, fd:NUMBER or command:LINE.",
+            default="",
+        ),
+        Option(
+            "hold_s",
+            "--hold",
+            "TIME",
+            "How long clients may wait after the poolers are drained; then it is undone.",
+            "duration",
+            "20s",
+        ),
+        Option("resume", "--resume", "", "Complete a rotation that was interrupted.", "switch"),
+        Option("undo", "--undo", "", "Take back a rotation that was interrupted.", "switch"),
+    ),
+)
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
-    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND, ROTATE),
+    *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
 )

@@ -61,7 +61,6 @@ SHOWS: Final[Mapping[str, bytes]] = MappingProxyType(
 _NO_FILE: Final = "/nonexistent/pooldeck"
 _FIXED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "application_name": APPLICATION_NAME,
         "client_encoding": "UTF8",
         # Consoles refuse `options` (reference, section 5); "" keeps $PGOPTIONS out.
         "options": "",
@@ -92,6 +91,8 @@ class Login:
     """libpq's `sslmode`, `sslrootcert`, `sslcert`, `sslkey`; empty leaves libpq's defaults in force."""
     database: str = ADMIN_DATABASE
     """Another one than the admin console's is for `probe` only."""
+    application_name: str = APPLICATION_NAME
+    """What the pooler's lists of clients call the session."""
 
 
 class _Session:
@@ -254,6 +255,7 @@ def _parameters(login: Login, address: str | None) -> dict[str, str]:
         "host": login.endpoint.host,
         "port": str(login.endpoint.port),
         "user": login.user,
+        "application_name": login.application_name,
         **login.tls,
     }
     if address is not None:

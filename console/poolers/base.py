@@ -22,6 +22,7 @@ class Capability(StrEnum):
     RELOAD_REPORTS_FAILURE = "RELOAD reports failure"
     SHUTDOWN_MODES = "SHUTDOWN WAIT_FOR_…"
     KILL_CLIENT = "KILL_CLIENT"
+    CONSOLE_DURING_SHUTDOWN = "console logins over a Unix socket while it shuts down"
     DEFAULT_POOL_SIZE_UNLIMITED = "default_pool_size = 0 is unlimited"
 
 

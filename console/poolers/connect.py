@@ -6,18 +6,25 @@ each phase by itself (password, SSH and tunnel, login), so a slow phase is told 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeVar
+
+from pydantic import SecretStr
 
 from console.clock import Clock, SystemClock
 from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import CredentialError, NodeError, Phase, UsageError
-from console.poolers.admin import ADMIN_DATABASE, AdminReader, AdminWriter, Login
-from console.poolers.probe import query_as_client
+from console.model.rows import Setting
+from console.poolers.admin import ADMIN_DATABASE, APPLICATION_NAME, AdminReader, AdminWriter, Login
+from console.poolers.door import refuses, tcp_door
+from console.poolers.probe import log_in_only, query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 S = TypeVar("S", AdminReader, AdminWriter)
 _TLS_MODES: Final = frozenset({"allow", "prefer", "require", "verify-ca", "verify-full"})
+KNOCK_LIMIT_S: Final = 1.0
+"""A door that is shut says so at once."""
 _MAY_BE_THE_TUNNEL: Final = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
 
 
@@ -31,12 +38,14 @@ class PoolerConnector:
         credentials: Passwords,
         *,
         clock: Clock | None = None,
+        application_name: str = APPLICATION_NAME,
     ) -> None:
         self._bouncers = {bouncer.name: bouncer for bouncer in inventory.bouncers}
         self._default_timeout_s = inventory.defaults.connect_timeout_s
         self._transport = transport
         self._credentials = credentials
         self._clock = clock or SystemClock()
+        self._application_name = application_name
 
     async def reader(self, name: str, *, as_admin: bool = False) -> AdminReader:
         """Return a session that can only SHOW, logged in as the monitor user.
@@ -55,6 +64,24 @@ class PoolerConnector:
             NodeError: as `reader`; phase credentials when the inventory names no admin user.
         """
         return await self._open(AdminWriter, name, as_admin=True)
+
+    async def lets_nobody_in(self, name: str, config: Mapping[str, Setting]) -> bool:
+        """Say whether nothing listens any more at the TCP address of a bouncer that we are logged in to.
+
+        False also when that cannot be told. Nothing is logged in, and the pooler logs nothing.
+
+        Args:
+            name: the bouncer's.
+            config: as it told it; names the TCP address of one that is reached by its Unix socket.
+        """
+        bouncer = self._bouncer(name)
+        route = route_of(bouncer)
+        if bouncer.unix is not None:
+            address = tcp_door(config)
+            if address is None:
+                return False
+            route = Route(bouncer.host, address, tls=False)
+        return await refuses(self._transport, route, KNOCK_LIMIT_S)
 
     async def probe(self, name: str) -> str:
         """Log in as a client would, run a query, and say in words what was tried.
@@ -76,6 +103,23 @@ class PoolerConnector:
         except NodeError as failure:
             raise self._reason(bouncer, login.endpoint, failure) from None
         return f"a query as {bouncer.probe_user} on {database}"
+
+    async def log_in_as(
+        self, name: str, database: str, user: str, password: SecretStr, *, query: bool, timeout_s: float
+    ) -> None:
+        """Log in through a bouncer with a given password, and run a query when `query`; all in `timeout_s`.
+
+        Raises:
+            NodeError: phase `auth` when it is refused; DeadlineError: neither let in nor refused in time.
+        """
+        bouncer = self._bouncer(name)
+        limit_s = bouncer.connect_timeout_s or self._default_timeout_s
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=limit_s)
+        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint), database)
+        try:
+            await (query_as_client if query else log_in_only)(login, timeout_s=timeout_s)
+        except NodeError as failure:
+            raise self._reason(bouncer, endpoint, failure) from None
 
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
         bouncer = self._bouncer(name)
@@ -108,7 +152,8 @@ class PoolerConnector:
         )
         endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=timeout_s)
         tls = _tls_parameters(bouncer, endpoint)
-        return Login(bouncer.name, endpoint, user, password, tls, database), timeout_s
+        login = Login(bouncer.name, endpoint, user, password, tls, database, self._application_name)
+        return login, timeout_s
 
     def _reason(self, bouncer: Bouncer, endpoint: Endpoint, failure: NodeError) -> NodeError:
         """Through a tunnel a driver sees no more than a closed socket; the tunnel knows why."""

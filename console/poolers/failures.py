@@ -131,6 +131,12 @@ _RULES = (
         "this account may not use the socket: see unix_socket_mode and the folder's rights",
     ),
     _rule(
+        r"temporarily unavailable",
+        Phase.CONNECT,
+        "its queue of connections is full: it may hang, or be suspended (until 1.25): pooldeck mend looks at "
+        "its process, and ends a SUSPEND",
+    ),
+    _rule(
         r"Network is unreachable|No route to host|timed out",
         Phase.CONNECT,
         "the network does not lead there: check the address, or give the bouncer a host to go through",
@@ -150,10 +156,13 @@ _STAGE_DOING = {
 }
 _DEADLINE_HINT = {
     Phase.CONNECT: "a firewall may drop the packets, or the machine is down",
-    Phase.TLS: "it may not speak TLS at all, or hang",
+    Phase.TLS: (
+        "it may not speak TLS at all, hang, or be suspended (until 1.25): pooldeck mend looks at its "
+        "process, and ends a SUSPEND"
+    ),
     Phase.PROTOCOL: (
         "it accepted the connection and said nothing: it may hang, be no pooler, or be suspended (until "
-        "1.25): then kill -USR2 PID on its host resumes it"
+        "1.25): pooldeck mend looks at its process, and ends a SUSPEND"
     ),
     Phase.AUTH: "it began the login and did not end it: auth_query or PAM behind it may hang",
 }

@@ -39,6 +39,7 @@ _SINCE: Final[Mapping[Capability, str]] = MappingProxyType(
         Capability.KILL_CLIENT: "1.24",
         Capability.DEFAULT_POOL_SIZE_UNLIMITED: "1.24",
         Capability.RELOAD_REPORTS_FAILURE: "1.25",
+        Capability.CONSOLE_DURING_SHUTDOWN: "1.25",
     }
 )
 _STATE_ROWS: Final = {"yes": True, "no": False}

@@ -1,7 +1,8 @@
 """Sessions for verbs on Postgres nodes: to see backends and what is around them, and to signal them.
 
 `activity` reads and signals; this adds what a plan tells besides: what kind of process it is, whom it blocks,
-and whether its client's address is a pooler's of the inventory. It decides nothing.
+what our role may do to it, and whether its client's address is a pooler's of the inventory. It decides
+nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -32,10 +33,22 @@ WITH waiters AS MATERIALIZED (
            WHERE wait_event_type = 'Lock' ORDER BY query_start LIMIT $2) AS oldest
 )
 SELECT pid, backend_type,
-       ARRAY(SELECT waiters.pid FROM waiters WHERE activity.pid = ANY(blockers) ORDER BY 1) AS blocks
+       ARRAY(SELECT waiters.pid FROM waiters WHERE activity.pid = ANY(blockers) ORDER BY 1) AS blocks,
+       (SELECT rolsuper FROM pg_roles WHERE oid = activity.usesysid) AS owner_is_superuser,
+       pg_has_role(current_user, activity.usesysid, 'USAGE') AS owner_is_ours
   FROM pg_stat_activity AS activity
  WHERE pid = ANY($1::int[])
 """
+_RIGHTS = """
+SELECT current_user AS role, rolsuper AS superuser,
+       pg_has_role(current_user, 'pg_signal_backend', 'USAGE') AS signals,
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees,
+       (SELECT pg_has_role(current_user, oid, 'USAGE')
+          FROM pg_roles WHERE rolname = 'pg_signal_autovacuum_worker') AS signals_autovacuum
+  FROM pg_roles
+ WHERE rolname = current_user
+"""
+"""pg_signal_autovacuum_worker came with PostgreSQL 18."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,24 @@ class Surroundings:
     """backend_type: `client backend`, `walsender`, `autovacuum worker` …; None: not visible to our role."""
     blocks: tuple[int, ...]
     """Pids that wait for a lock it holds or waits for itself."""
+    owner_is_superuser: bool | None = None
+    """Whether the role it runs as is a superuser; None: it runs as none, as autovacuum does."""
+    owner_is_ours: bool | None = None
+    """Whether our role has the privileges of that role; None: it runs as none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What our role may do to backends, by its memberships; see PostgreSQL manual, "Predefined Roles"."""
+
+    role: str
+    superuser: bool
+    signals: bool
+    """As pg_signal_backend: any backend that is no superuser's."""
+    sees: bool
+    """As pg_read_all_stats, which pg_monitor includes: the rows of others' backends."""
+    signals_autovacuum: bool | None
+    """As pg_signal_autovacuum_worker; None below PostgreSQL 18, which has no such role."""
 
 
 class NodeActivitySession(ActivitySession):
@@ -57,12 +88,25 @@ class NodeActivitySession(ActivitySession):
         Raises:
             NodeError: it did not answer. Close the session after it.
         """
+        rows = await self._rows(_SURROUNDINGS, list(pids), WAITERS_ASKED, timeout_s=timeout_s)
+        return {
+            row["pid"]: Surroundings(
+                row["backend_type"], tuple(row["blocks"]), row["owner_is_superuser"], row["owner_is_ours"]
+            )
+            for row in rows
+        }
+
+    async def rights(self, *, timeout_s: float) -> Rights:
+        """Return what our role may do. Raises as `surroundings`."""
+        (row,) = await self._rows(_RIGHTS, timeout_s=timeout_s)
+        return Rights(**dict(row))
+
+    async def _rows(self, query: str, *values: Any, timeout_s: float) -> list[asyncpg.Record]:
         try:
             async with asyncio.timeout(timeout_s):
-                rows = await self._connection.fetch(_SURROUNDINGS, list(pids), WAITERS_ASKED)
+                return await self._connection.fetch(query, *values)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise query_failure(error, where=self.name, limit_s=timeout_s) from None
-        return {row["pid"]: Surroundings(row["backend_type"], tuple(row["blocks"])) for row in rows}
 
 
 class PostgresNodes:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
@@ -39,6 +39,7 @@ from console.tui.screens.base import DeckScreen, Keys
 from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
 from console.tui.screens.text import HelpScreen
+from console.tui.sessions import Watcher
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import THEMES
 from console.tui.views import selector_of
@@ -83,7 +84,7 @@ class PooldeckApp(App[int]):
         *,
         clock: Clock,
         log: LogBuffer,
-        collector: AbstractAsyncContextManager[object] | None = None,
+        collector: Watcher | None = None,
         claims: ReadClaims | None = None,
         read_only: bool = False,
         ascii_only: bool = False,
@@ -110,7 +111,7 @@ class PooldeckApp(App[int]):
         self.read_only = read_only
         self.ascii_only = ascii_only
         self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
-        self.operating = Operating(self, service, claims)
+        self.operating = Operating(self, service, claims, collector)
         self.frozen = False
         self._store = store
         self._collector = collector

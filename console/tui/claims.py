@@ -76,7 +76,7 @@ class ClaimWatch:
         seen: dict[Place, float] = {}
         for pooler in snapshot.poolers:
             name = pooler.info.name
-            if str(pooler.state) in ("unreachable", "connecting"):
+            if str(pooler.state) in ("unreachable", "connecting", "shutdown"):
                 seen |= {place: at for place, at in self._first_seen_s.items() if place[0] == name}
                 continue
             for stop in stops_of(pooler):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LATE_S = 3.0
 """A snapshot older than this means that our own collector is late, and the top line says so."""
-_SILENT = ("unreachable", "connecting")
+_SILENT = ("unreachable", "connecting", "shutdown")
 
 
 def freshness_of(deck: PooldeckApp, *, not_reading: bool) -> tuple[Cell, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.screen import ModalScreen
 
+from console.config.selector import parse_selector
 from console.errors import PooldeckError, UsageError
 from console.model.claims import Claim
 from console.model.fleet import FleetSnapshot
@@ -23,11 +24,13 @@ from console.tui.claims import ClaimWatch, ReadClaims
 from console.tui.progress import Hold, Progress
 from console.tui.screens.plan import PlanScreen
 from console.tui.screens.tables import TableScreen
+from console.tui.sessions import OwnSessions, Watcher
 from console.tui.wishes import Wish
 from console.view import numbers
 from console.view.cells import Cell, Tone
 from console.view.fleet import BouncerRow
 from console.view.pauses import Known
+from console.view.pools import PoolRow
 
 if TYPE_CHECKING:
     from console.tui.app import PooldeckApp
@@ -39,10 +42,15 @@ class Operating:
     """The operations of one app."""
 
     def __init__(
-        self, deck: PooldeckApp, service: OperationService | None, claims: ReadClaims | None
+        self,
+        deck: PooldeckApp,
+        service: OperationService | None,
+        claims: ReadClaims | None,
+        watcher: Watcher | None,
     ) -> None:
         self.service = service
         self._deck = deck
+        self._sessions = OwnSessions(watcher)
         self._claims = ClaimWatch(claims, deck.inventory.fleet, deck.clock)
         self._progress: dict[str, Progress] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,10 +145,14 @@ class Operating:
     async def _follow(self, run: Run, progress: Progress) -> None:
         async for event in run.events():
             progress.take(event, self._deck.clock.monotonic_s())
+            self._sessions.heed(run, event)
         try:
-            progress.end(await run.receipt())
+            receipt = await run.receipt()
         except PooldeckError as error:
             progress.failed = str(error)
+            return
+        progress.end(receipt)
+        self._sessions.heed_end(run, receipt)
 
     def tick(self) -> None:
         """Follow runs that nobody looked at yet, and forget those that the service forgot."""
@@ -245,6 +257,22 @@ class Operating:
             selector = verb.default_selector or self._selector(op)
             wish = Wish(wish.op, selector, wish.parameters, wish.rollout, wish.reason)
         self._open(wish)
+
+    def retry(self, text: str) -> None:
+        """Try to log in again to what a selector names, else to the chosen rows.
+
+        Raises:
+            UsageError: it cannot be read, names nothing, or somebody else watches the fleet.
+        """
+        if text:
+            found = parse_selector(text).select(self._deck.inventory.bouncers)
+            names = [part.name for part in found]
+        else:
+            rows = (row for row in self._rows if isinstance(row, BouncerRow | PoolRow))
+            names = [row.pooler.info.name for row in rows]
+        if not names:
+            raise UsageError("nothing is chosen: put the cursor on a bouncer, or write :retry NAME")
+        self._sessions.retry(dict.fromkeys(names))
 
     def _verb(self, op: str) -> Verb:
         if self.service is None:

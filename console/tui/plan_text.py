@@ -18,6 +18,7 @@ IN_FULL = 3
 """So many targets are shown in full; of more, a line each and what they have in common."""
 _POOLS_SHOWN = 6
 _RADIUS_MARGIN = 5
+_NOT_COUNTED = "could not be counted: nobody is let in"
 _SHORT = 16
 """Statements up to this length are never broken."""
 _NARROW, _NARROWEST = 72, 52
@@ -42,9 +43,20 @@ def plan_sections(plan: Plan, width: int = 80, reason: str | None = None) -> lis
             sections += _in_full(plan, item, width)
     else:
         sections += [_warnings(plan), _table(plan, width), _in_common(plan)]
+    sections.append(_steps(plan))
     if plan.left_out and plan.target_count == 1:
         sections.append(Section("Not touched", list(_left_out(plan))))
     return [section for section in sections if not _is_empty(section)]
+
+
+def _steps(plan: Plan) -> Section:
+    """Number the steps of a verb that works on all its targets as one."""
+    steps = plan.whole.steps if plan.whole is not None else ()
+    texts = [
+        f"{number}. {step.where}: {step.what}; then: {step.checked}"
+        for number, step in enumerate(steps, start=1)
+    ]
+    return Section("In this order", lines=texts)
 
 
 def _is_empty(section: Section) -> bool:
@@ -66,9 +78,8 @@ def _summary(plan: Plan, reason: str | None) -> Section:
     facts: list[tuple[str, str]] = [("waves", _waves(plan))]
     if not plan.spec.on_node:
         on = plural(len(acted), "target")
-        facts.append(
-            ("clients hit", f"{numbers.count(plan.clients)} connected, {waiting} waiting; {servers}, on {on}")
-        )
+        hits = f"{numbers.count(plan.clients)} connected, {waiting} waiting; {servers}"
+        facts.append(("clients hit", f"{'not all counted' if plan.clients is None else hits}, on {on}"))
     if plan.target_count > 1:
         facts += _lasts(plan)
     unchanged = [str(item.target) for item in plan.targets if not item.changes]
@@ -175,7 +186,7 @@ def _row(item: TargetPlan, wave: int | None) -> dict[str, str]:
         "version": item.version,
         "state": item.present,
         "clients": numbers.count(item.clients),
-        "servers": numbers.count(item.servers),
+        "servers": numbers.count(item.servers if item.is_counted else None),
         "sends": sends,
     }
 
@@ -197,6 +208,7 @@ def _in_common(plan: Plan) -> Section:
         facts += [
             ("clients are cut", text) for text in _of(acted, lambda item: (_cut(item.query_wait_timeout_s),))
         ]
+    facts += [("seen", text) for text in _of(acted, lambda item: item.evidence)]
     facts += [("it changes", text) for text in _of(acted, lambda item: item.notes)]
     facts += [("success means", text) for text in dict.fromkeys(item.verified_by for item in acted)]
     spec = plan.spec
@@ -233,8 +245,10 @@ def _in_full(plan: Plan, item: TargetPlan, width: int) -> Iterator[Section]:
 def _sent(plan: Plan, item: TargetPlan) -> Section:
     nothing = "" if item.changes else " - nothing: it already is as wanted"
     kind = "" if plan.spec.on_node else f" (PgBouncer {item.version})"
-    facts = [("state now", item.present)]
-    if not plan.spec.on_node:
+    facts = [("state now", item.present), *(("seen", text) for text in item.evidence)]
+    if not item.is_counted:
+        facts.append(("clients", _NOT_COUNTED))
+    elif not plan.spec.on_node:
         active = sum(pool.servers_active for pool in item.pools)
         facts += [
             ("clients", f"{numbers.count(item.clients)} connected, {numbers.count(item.waiting)} waiting"),

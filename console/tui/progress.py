@@ -79,7 +79,8 @@ class Progress:
     states: dict[str, TargetState] = field(default_factory=dict)
     """By target, in the plan's order; those that were never reached come last."""
     stage: str = ""
-    """The wave or gate, as told; "" before the first."""
+    """The wave or gate, or how far what it needs is ready, as told; "" when there is nothing of the kind."""
+    _preparing: bool = False
     _told: tuple[float, int, float, float] | None = None
     receipt: RunReceipt | None = None
     failed: str | None = None
@@ -134,8 +135,12 @@ class Progress:
                 float(data.get("maxwait_s", 0.0)),
                 now_s,
             )
-        elif event.kind in (EventKind.WAVE, EventKind.GATE):
+        elif event.kind in (EventKind.WAVE, EventKind.GATE, EventKind.PREPARING):
             self.stage = event.text
+            self._preparing = event.kind is EventKind.PREPARING
+        elif event.kind is EventKind.SENT and self._preparing:
+            self.stage = ""
+            self._preparing = False
         state = self.states.get(event.target)
         if state is not None:
             self.states[event.target] = _next(state, event)
@@ -147,7 +152,7 @@ class Progress:
             name = str(target.target)
             self.states[name] = TargetState(
                 name,
-                target.outcome.value,
+                target.word,
                 OUTCOME_TONES[target.outcome],
                 target.started_at_s + target.duration_s,
                 target.detail,
@@ -157,8 +162,8 @@ class Progress:
 def _next(state: TargetState, event: Event) -> TargetState:
     if event.kind is EventKind.FINISHED:
         outcome = Outcome(str(event.data["outcome"]))
-        detail = event.text.removeprefix(f"{outcome}: ")
-        return TargetState(state.target, outcome.value, OUTCOME_TONES[outcome], event.at_s, detail)
+        word, _, detail = event.text.partition(": ")
+        return TargetState(state.target, word, OUTCOME_TONES[outcome], event.at_s, detail)
     word, tone = _WORDS.get(event.kind, (state.word, state.tone))
     if event.kind is EventKind.SENT and state.word == "undoing":
         word, tone = state.word, state.tone

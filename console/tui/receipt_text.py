@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 from console.operations.outcome import Outcome, RunReceipt, TargetReceipt
 from console.tui.progress import OUTCOME_TONES
@@ -24,27 +23,18 @@ def receipt_cells(receipt: RunReceipt) -> list[Cell]:
     lines: list[Cell] = []
     if len(targets) + len(receipt.unreachable) > 1:
         tone = OUTCOME_TONES[receipt.outcome]
-        lines.append(Cell(f"{receipt.outcome.value.upper()}  {counts(receipt)}", tone))
+        lines.append(Cell(f"{receipt.outcome.value.upper()}  {receipt.counts}", tone))
     lines += [Cell(f"UNREACHABLE  {out.name}  {out.reason}", Tone.BAD) for out in receipt.unreachable]
     if len(targets) > IN_FULL:
         targets = [one for one in targets if one.outcome not in _GOOD]
     for target in targets:
         took = numbers.duration_s(target.duration_s)
-        word = target.outcome.value.upper()
+        word = target.word.upper()
         lines.append(
             Cell(f"{word}  {target.target}  {target.detail} ({took})", OUTCOME_TONES[target.outcome])
         )
         lines += [Cell(f"  {line}", tone_of_line) for line, tone_of_line in _facts(target)]
     return lines
-
-
-def counts(receipt: RunReceipt) -> str:
-    """Return how many targets ended in which way, e.g. `18 ok, 1 failed, 1 unreachable`."""
-    found = Counter(one.outcome for one in receipt.targets)
-    parts = [f"{found[outcome]} {outcome.value}" for outcome in Outcome if found[outcome]]
-    if receipt.unreachable:
-        parts.append(f"{len(receipt.unreachable)} unreachable")
-    return ", ".join(parts) or "no target"
 
 
 def _facts(target: TargetReceipt) -> list[tuple[str, Tone]]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from console.model.advisories import advisories
 from console.model.derive import application_pools
 from console.model.fleet import PoolerSnapshot, PostgresSnapshot
 from console.model.rows import Setting
@@ -45,7 +46,7 @@ def bouncer_details(
     sample = pooler.sample
     if sample is not None:
         sections += [_unread(sample), _numbers(pooler, sample), _databases(sample)]
-        sections += [_missing(sample), _settings(sample)]
+        sections += [_flaws(sample), _missing(sample), _settings(sample)]
     return tuple(section for section in sections if section.lines)
 
 
@@ -82,6 +83,15 @@ def _condition(pooler: PoolerSnapshot) -> Section:
         lines.append(("last read", Cell(taken)))
         lines.append(("answer time", Cell(numbers.duration_us(pooler.sample.answer_us))))
     return Section("Condition", tuple(lines))
+
+
+def _flaws(sample: Sample) -> Section:
+    """Name the flaws that the version has; a package may carry the fix all the same (trap T27)."""
+    found = advisories(sample.version) if sample.version is not None else ()
+    return Section(
+        "Flaws of this version, unless its package has the fix",
+        tuple((one.name, Cell(f"{one.allows}; fixed in {one.fixed}", Tone.WARN)) for one in found),
+    )
 
 
 def _unread(sample: Sample) -> Section:

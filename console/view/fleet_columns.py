@@ -62,7 +62,8 @@ FLEET_COLUMNS: tuple[ViewColumn[BouncerRow], ...] = (
         lambda row: row.state,
         "up, paused, db paused, suspended, stale, unreachable … `! paused`: by nobody alive, M mends it. "
         "`held 23 s`: somebody's run ends it then. `pausing`: servers are still held. `reachable`: answers, "
-        "but below 1.19 nothing says whether it is paused. `paused?`: below 1.19, inferred.",
+        "but below 1.19 nothing says whether it is paused. `paused?`: below 1.19, inferred. `shutdown`: told "
+        "to shut down, and our own session on it is closed.",
         cell=lambda row: row.state_cell,
         letter="S",
     ),

@@ -7,6 +7,7 @@ It must not know what a number means or whether it is good.
 from __future__ import annotations
 
 import math
+import time
 from typing import Final
 
 NOT_AVAILABLE: Final = "n/a"
@@ -51,6 +52,15 @@ def byte_rate(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:.0f} B/s" if abs(value) < 999.5 else f"{_scaled(value, ' ')}B/s"
+
+
+def time_of_day(wall_s: float) -> str:
+    """Write a moment of the wall clock, in seconds since the epoch, as its time of day.
+
+    >>> time_of_day(36_624.4)
+    '10:10:24 UTC'
+    """
+    return time.strftime("%H:%M:%S UTC", time.gmtime(wall_s))
 
 
 def share(value: float | None) -> str:

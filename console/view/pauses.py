@@ -49,7 +49,7 @@ class Stop:
     disguise: Disguise
     waiting: int
     cut_in_s: float | None
-    """Until the client that waits longest is cut; inf: never; None: not known."""
+    """Until the client that waits longest is cut; inf: never; None: not known, or it is suspended."""
     may_shut_down: bool = False
     """A shutdown that waits for its servers looks the same."""
 
@@ -151,7 +151,7 @@ def _stop(
         database=database,
         disguise=disguise,
         waiting=sum(pool.cl_waiting for pool in pools),
-        cut_in_s=_cut_in_s(sample, pools),
+        cut_in_s=None if disguise is Disguise.SUSPENDED else _cut_in_s(sample, pools),
         may_shut_down=(
             disguise is Disguise.PENDING
             and database is None
@@ -278,6 +278,13 @@ def _by(mark: Mark) -> str:
 
 
 def _cut(stop: Stop) -> str:
+    if stop.disguise is Disguise.SUSPENDED:
+        # It reads from nobody, so nobody counts as waiting, and query_wait_timeout rests (seen on 1.24).
+        return (
+            "clients that wait are cut within suspend_timeout"
+            if stop.waiting
+            else "no client is cut, what they send is not read"
+        )
     if stop.cut_in_s is None:
         return "when clients are cut is not known"
     if stop.cut_in_s == inf:

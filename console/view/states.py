@@ -15,6 +15,7 @@ from console.model.fleet import (
     PoolerSnapshot,
     PoolerState,
     PostgresState,
+    Resting,
     Stale,
     Unreachable,
 )
@@ -32,6 +33,7 @@ _LOOKS: Final = MappingProxyType(
         "db disabled": ("/", Tone.WARN),
         "disabled": ("/", Tone.WARN),
         "stale": ("~", Tone.WARN),
+        "shutdown": ("↓", Tone.WARN),
         "connecting": ("…", Tone.INFO),
         "reachable": ("○", Tone.PLAIN),
         "up": ("●", Tone.GOOD),
@@ -92,6 +94,8 @@ def age_cell(freshness: Freshness) -> Cell:
         return Cell(numbers.NOT_AVAILABLE, Tone.DIM)
     if isinstance(freshness, Unreachable):
         return Cell(numbers.age(freshness.age_s), Tone.BAD if freshness.age_s is not None else Tone.DIM)
+    if isinstance(freshness, Resting):
+        return Cell(numbers.age(freshness.age_s), Tone.DIM)
     return Cell(numbers.age(freshness.age_s), Tone.WARN if isinstance(freshness, Stale) else Tone.DIM)
 
 
@@ -112,6 +116,11 @@ def trouble(freshness: Freshness) -> str | None:
         return None
     if isinstance(freshness, Connecting):
         return "first connection is being made"
+    if isinstance(freshness, Resting):
+        return (
+            f"{freshness.reason}; our own session is closed so that it can exit; watched again once a new "
+            "process answers, :retry tries now"
+        )
     text = f"{freshness.phase}: {freshness.error}"
     if isinstance(freshness, Stale):
         return f"{text}; numbers are {numbers.age(freshness.age_s)} old"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from console.model.fleet import Stale
+from console.model.fleet import Resting, Stale
 from console.view import numbers
 from console.view.cells import Cell, Tone
 from console.view.fleet import BouncerRow
@@ -30,6 +30,7 @@ class FleetTotals:
     bouncers: int
     answering: int
     stale: int
+    resting: int
     faulty: int
     paused: int
     clients: Total
@@ -48,6 +49,7 @@ def fleet_totals(rows: Sequence[BouncerRow]) -> FleetTotals:
         bouncers=len(rows),
         answering=sum(row.sample is not None for row in rows),
         stale=sum(isinstance(row.pooler.freshness, Stale) for row in rows),
+        resting=sum(isinstance(row.pooler.freshness, Resting) for row in rows),
         faulty=sum(row.faulty for row in rows),
         paused=sum(row.paused for row in rows),
         clients=_sum(rows, lambda row: row.total("cl_active")),
@@ -69,9 +71,11 @@ def strip(totals: FleetTotals) -> tuple[tuple[Cell, ...], ...]:
     """Return the totals as two lines of cells: who is there, and what moves."""
     waiting = totals.waiting.value or 0
     first = [Cell(f"{numbers.count(totals.clients.value)} active clients {_coverage(totals)}", Tone.STRONG)]
-    silent = totals.bouncers - totals.answering
+    silent = totals.bouncers - totals.answering - totals.resting
     if silent:
         first.append(Cell(f"{silent} not answering", Tone.BAD))
+    if totals.resting:
+        first.append(Cell(f"{totals.resting} shutting down", Tone.WARN))
     if totals.paused:
         first.append(Cell(f"{totals.paused} PAUSED", Tone.BAD))
     if totals.stale:

@@ -156,7 +156,7 @@ def test_import_never_replaces_the_configuration_it_reads(run: Run, victim: str)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[pgbouncer]\nlisten_port 6432\n", "edge.ini:2: syntax error after 'listen_port': '=' expected"),
+        ("[pgbouncer]\nlisten_port 6432\n", "edge.ini:2: syntax error after listen_port: '=' expected"),
         ("[pgbouncer]\n%include gone.ini\n", "edge.ini:2: the included file"),
         (
             "[pgbouncer]\n%include edge.ini\n",

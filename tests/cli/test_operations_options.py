@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -41,6 +42,7 @@ LIST = Verb(
     summary="End backends.",
     help="At once.",
     timeout_help="Seconds.",
+    single="NODE",
     options=(Option("pids", None, "PID", "Whom.", "texts"),),
 )
 
@@ -127,6 +129,13 @@ def test_a_variable_that_is_not_set_makes_no_real_run_and_lifts_no_limit(flag: s
     assert refused("edge", "45", "--yes", flag, "") == f"{flag}: it is empty"
 
 
+def test_a_verb_on_a_single_target_takes_no_waves() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        wish_of("primary", "1", "--serial", "1", verb=LIST)
+    assert wish_of("primary", "1", "2", verb=LIST).rollout == {}
+    assert wish_of("primary", "1", "2", verb=LIST).command == "pooldeck end primary 1 2"
+
+
 def test_waves_and_limits_are_the_verbs_own_unless_something_is_said() -> None:
     assert rollout_of(wish_of("edge", "45").rollout, "1,100%") is None
     given = wish_of("edge", "45", "--max-failed", "10%", "--soak", "5s", "--max-unavailable", "2")
@@ -163,6 +172,15 @@ def test_the_command_of_a_plan_can_be_pasted_and_asks_for_the_same() -> None:
     assert wish_of("edge", "", "--plan").command == "pooldeck tilt edge ''", "SET of an empty value"
 
 
+def test_a_selector_may_stand_behind_a_flag_and_plan_have_another_name() -> None:
+    verb = replace(VERB, name="turn", default_selector="all", selector_flag="--on", plan_flag="--check")
+    wish = wish_of("45", "--check", verb=verb)
+    assert (wish.selector, wish.parameters["angle"], wish.plan_only) == ("all", "45", True)
+    wish = wish_of("45", "--on", "@zone=a", "--plan", verb=verb)
+    assert wish.command == "pooldeck turn 45 --on @zone=a"
+    assert wish_of(*shlex.split(wish.command)[2:], verb=verb).selector == "@zone=a"
+
+
 @pytest.mark.parametrize("verb", [*VERBS, VERB, LIST], ids=lambda verb: verb.name)
 def test_help_is_in_groups_and_fits_80_columns(verb: Verb) -> None:
     app = typer.Typer(rich_markup_mode=None)
@@ -171,10 +189,14 @@ def test_help_is_in_groups_and_fits_80_columns(verb: Verb) -> None:
     assert shown.exit_code == 0
     lines = shown.output.splitlines()
     heads = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert heads == ["Arguments:", f"{verb.title}:", "Plan and agreement:", "Several targets:", "Output:"]
+    many = [] if verb.single else ["Several targets:"]
+    assert heads == ["Arguments:", f"{verb.title}:", "Plan and agreement:", *many, "Output:"]
     assert max(map(len, lines)) <= 80
     positional = " ".join(option.metavar for option in verb.options if option.flag is None)
-    selector = "SELECTOR" if verb.default_selector is None else "[SELECTOR]"
+    selector = verb.single or ("SELECTOR" if verb.default_selector is None else "[SELECTOR]")
+    if verb.selector_flag is not None:
+        assert any(verb.selector_flag in line for line in lines)
+        selector = ""
     assert lines[0].split("[OPTIONS] ")[1].replace("...", "") == f"{selector} {positional}".strip()
     for option in verb.options:
         if option.flag is not None:

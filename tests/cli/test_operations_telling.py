@@ -52,6 +52,13 @@ def test_what_is_waited_for_is_told_once_a_second() -> None:
     assert lines == ["edge: waiting at 0.0", "edge: waiting at 1.0", "edge: waiting at 2.0"]
 
 
+def test_how_far_it_is_with_what_has_to_be_ready_is_told_once_a_second() -> None:
+    kind = EventKind.PREPARING
+    events = [event(kind, f"guardian: {n} of 9 sessions open", n / 2, "fleet") for n in range(4)]
+    lines = Told(many=True).event(*events)
+    assert lines == ["guardian: 0 of 9 sessions open", "guardian: 2 of 9 sessions open"]
+
+
 def test_many_that_wait_are_one_line() -> None:
     lines = Told(many=True).event(
         waiting(0.0, "a"),

@@ -43,6 +43,7 @@ BOUNCER_KEYS = [
     "maxwait_us",
     "transactions_per_s",
     "queries_per_s",
+    "advisories",
     "pools",
 ]
 POOL_KEYS = [
@@ -198,7 +199,7 @@ def test_strict_asks_that_every_node_answers() -> None:
 
 def test_csv_has_one_line_for_each_bouncer_and_nothing_where_nothing_is_known() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(FLEET, EVERYTHING))))
-    assert list(rows[0]) == BOUNCER_KEYS[:-1]
+    assert list(rows[0]) == BOUNCER_KEYS[:-2]
     assert [row["name"] for row in rows] == ["edge-1", "edge-2"]
     assert rows[0]["clients_waiting"] == "2"
     assert (rows[1]["clients_waiting"], rows[1]["error"]) == ("", "Connection refused")
@@ -209,6 +210,8 @@ def test_plain_lines_stand_alone() -> None:
     assert all(": " in line for line in lines)
     assert "bouncer edge-1 clients waiting: 2" in lines
     assert "bouncer edge-1 maxwait: 1.5 s" in lines
+    assert any(line.startswith("bouncer edge-1 advisories: CVE-") for line in lines)
+    assert "bouncer edge-2 advisories: n/a" in lines
     assert "bouncer edge-1 transactions per second: 11.123" in lines
     assert "bouncer edge-1 pool app of web cl waiting: 2" in lines
     assert "bouncer edge-2 state: unreachable" in lines

@@ -84,12 +84,20 @@ class FaultShell(Shell):
         self.assert_settled()
 
     def assert_settled(self) -> None:
-        """Nothing is held, and the journal is whole and tells the end of everything that was begun."""
+        """Nothing is paused or held; the journal is whole and tells a true end of all that was begun."""
         until(lambda: not self.leases())
+        for name, server in self.servers.items():
+            assert paused_parts(server) == set(), f"{name} is paused"
         assert verify_journal(self.pooldeck / "journal.jsonl") == ()
         begun = {(r["run"], r["target"]) for r in self.records("intent")}
-        ended = {(r["run"], r["target"]) for r in self.outcomes()}
-        assert begun <= ended
+        last = {(r["run"], r["target"]): r for r in self.outcomes()}
+        assert begun <= last.keys()
+        for record in last.values():
+            # What was only looked at was as it was; what was acted on ended running, or nobody knew.
+            if record["outcome"] == "ok":
+                assert record["after"] in ("running", "enabled"), record
+            elif record["outcome"] != "no change":
+                assert record["after"] in ("running", None), record
 
 
 class LabShell(FaultShell):
@@ -102,6 +110,13 @@ class LabShell(FaultShell):
         self.fleet = lab.inventory_path
         self.state = folder / "state"
         self.environ = {**os.environ, "XDG_STATE_HOME": str(self.state)}
+
+
+def paused_parts(server: PgBouncerServer) -> set[str]:
+    """Return what of a bouncer is paused: its databases, "" for the whole."""
+    with server.admin() as console:
+        whole = {""} if is_paused(console) else set()
+        return whole | {name for name in server.databases if is_paused(console, name)}
 
 
 def parent_of(pid: int) -> int | None:

@@ -46,11 +46,22 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait(LIMIT_S)
 
 
-@pytest.mark.parametrize("moment", ["pending", "held"])
+@pytest.mark.parametrize("moment", ["begun", "pending", "held", "ending"])
+@pytest.mark.fault("SSH connection cut")
 def test_every_ssh_session_is_cut(shell: LabShell, lab: Lab, moment: str) -> None:
     bouncer = lab.bouncers["edge-1a"]
     if moment == "held":
         process = shell.hold("edge-1a", "--for", "40s")
+        cut_sessions(listener(lab))
+    elif moment == "ending":
+        process = shell.hold("edge-1a", "--for", "40s")
+        process.send_signal(signal.SIGINT)
+        cut_sessions(listener(lab))
+    elif moment == "begun":
+        process = shell.start("pause", "edge-1a", "--yes", "--for", "1s")
+        stderr = process.stderr
+        assert stderr is not None
+        until(lambda: "edge-1a: PAUSE edge-1a" in stderr.readline())
         cut_sessions(listener(lab))
     else:
         with open_transaction(bouncer):
@@ -60,11 +71,12 @@ def test_every_ssh_session_is_cut(shell: LabShell, lab: Lab, moment: str) -> Non
             until_running(bouncer)
     until_running(bouncer, limit_s=KEEPER_LIMIT_S)
     out, err = process.communicate(timeout=KEEPER_LIMIT_S)
-    assert process.returncode in (0, 1, 4), err
+    assert process.returncode in (0, 1, 4, 130), err
     assert running(bouncer), out
     shell.assert_settled()
 
 
+@pytest.mark.fault("sshd stopped")
 def test_sshd_is_gone_while_a_pause_is_held(shell: LabShell, lab: Lab) -> None:
     bouncer = lab.bouncers["edge-1a"]
     process = shell.hold("edge-1a", "--for", "4s")
@@ -78,6 +90,7 @@ def test_sshd_is_gone_while_a_pause_is_held(shell: LabShell, lab: Lab) -> None:
     assert running(bouncer)
 
 
+@pytest.mark.fault("guardian killed")
 def test_console_and_guardian_are_killed(shell: LabShell, lab: Lab) -> None:
     bouncer = lab.bouncers["edge-1a"]
     process = shell.hold("edge-1a", "--for", "40s")
@@ -92,6 +105,7 @@ def test_console_and_guardian_are_killed(shell: LabShell, lab: Lab) -> None:
     shell.assert_settled()
 
 
+@pytest.mark.fault("Postgres stopped mid-PAUSE")
 def test_postgres_stops_while_a_pause_is_pending(shell: LabShell, lab: Lab) -> None:
     bouncer = lab.bouncers["edge-1a"]
     client = bouncer.connect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from console.errors import NodeError, Phase
@@ -59,10 +59,29 @@ class FakeLeases:
         self.armed: list[FakeLease] = []
         self.cannot_cover: dict[Target, str] = {}
         self.fails: NodeError | None = None
+        self._ahead = False
 
-    async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> FakeLease:  # noqa: ARG002
+    def waits(self) -> bool:
+        """Whether a guardian was started ahead, and waits for its order."""
+        return self._ahead
+
+    def prepare(self) -> None:
+        self._ahead = True
+
+    def dismiss(self) -> None:
+        self._ahead = False
+
+    async def arm(
+        self,
+        order: LeaseOrder,
+        tell: Tell,  # noqa: ARG002
+        *,
+        timeout_s: float,  # noqa: ARG002
+        progress: Callable[[str], None] | None = None,  # noqa: ARG002
+    ) -> FakeLease:
         if self.fails is not None:
             raise self.fails
+        self._ahead = False
         lease = FakeLease(order, dict(self.cannot_cover))
         self.armed.append(lease)
         return lease

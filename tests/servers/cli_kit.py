@@ -150,9 +150,9 @@ connect_timeout_s = 3
 
 
 @contextlib.contextmanager
-def open_transaction(server: PgBouncerServer) -> Iterator[psycopg.Connection[Any]]:
+def open_transaction(server: PgBouncerServer, database: str = "app") -> Iterator[psycopg.Connection[Any]]:
     """A client that keeps its server, so that a pause cannot complete."""
-    with server.connect() as client:
+    with server.connect(database) as client:
         client.execute("BEGIN")
         client.execute("SELECT 1")
         yield client

@@ -28,7 +28,13 @@ from console.postgres.connect import PostgresConnector
 from console.transport.ssh import SshTransport
 
 QUICK = PollBudget(
-    tick_s=0.2, stats_s=0.6, postgres_s=0.5, slow_after_s=0.4, backoff_first_s=0.2, backoff_limit_s=0.5
+    tick_s=0.2,
+    stats_s=0.6,
+    postgres_s=0.5,
+    knock_s=0.4,
+    slow_after_s=0.4,
+    backoff_first_s=0.2,
+    backoff_limit_s=0.5,
 )
 LIMIT_S = 20.0
 

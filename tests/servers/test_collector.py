@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,19 @@ async def test_clients_are_listed_while_someone_watches(
     assert {"checkout", "pooldeck"} <= names
     ours = {one.user for one in seen.sample.clients.value if one.application_name == "pooldeck"}
     assert ours == {MONITOR}, "reading never needs more than the monitor role"
+
+
+@pytest.mark.trap("T28")
+@pytest.mark.parametrize("version", ["1.18", "1.26"])
+async def test_one_session_asks_for_ever_and_is_refused_nothing(
+    make_pgbouncer: MakePgBouncer, tmp_path: Path, version: str
+) -> None:
+    server = make_pgbouncer(version, log_connections=1)
+    async with watching(inventory_of({"edge": server.port}), server.secrets, tmp_path) as watched:
+        await watched.until("edge", fresh)
+        start = watched.store.generation
+        await watched.until("edge", lambda one: fresh(one) and watched.store.generation >= start + 15)
+    log = server.log_path.read_text()
+    # The harness asks over the Unix socket whether it is up.
+    assert len(re.findall(rf"@127\.0\.0\.1:\d+ login attempt: db=pgbouncer user={MONITOR}", log)) == 1
+    assert "pooler error" not in log

@@ -126,6 +126,7 @@ async def test_a_console_killed_between_its_resume_and_its_release(scene: Scene,
     assert scene.outcome(target)["outcome"] == "no change"
 
 
+@pytest.mark.trap("T4")
 async def test_clients_of_a_database_do_not_fail_when_the_guardian_resumes(
     scene: Scene, make_pgbouncer: MakePgBouncer, pgbouncer_version: str
 ) -> None:

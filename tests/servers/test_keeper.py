@@ -238,6 +238,7 @@ async def test_a_pooler_that_never_comes_back_is_given_up_in_words(
     assert "not to be reached" in result.detail
 
 
+@pytest.mark.trap("T4")
 async def test_clients_of_a_resumed_database_are_served_at_once(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, post: Post
 ) -> None:
@@ -287,7 +288,7 @@ async def test_a_keeper_that_no_console_confirmed_does_nothing(
     ready = await post.keepers.ask(post.host, "test", task, timeout_s=LIMIT_S)
     with server.admin() as console:
         console.execute("PAUSE")
-    os.kill(ready["pid"], signal.SIGTERM)  # its ten seconds, at once
+    os.kill(ready["pid"], signal.SIGTERM)  # its time is up, at once
     await until_gone(ready["pid"])
     assert paused(server)
     assert await post.left(server) == []

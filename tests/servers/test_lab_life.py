@@ -197,6 +197,21 @@ def test_a_bouncer_started_anew_by_its_own_command_is_still_the_labs(make_lab: M
     assert _alive_in(lab.directory) == []
 
 
+def test_up_brings_back_a_bouncer_that_shuts_down(make_lab: MakeLab) -> None:
+    """Also one that its clients, or an open console, keep from exiting."""
+    _, executable = pgbouncer_executable("1.26")
+    lab = make_lab(bouncers=2, pgbouncer=[executable])
+    before = lab.bouncers["edge-1a"].pid
+    told: list[str] = []
+    with lab.bouncers["edge-1a"].admin() as console:
+        console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+        again = Lab.up(lab.directory, progress=told.append)
+    assert again.started == ("edge-1a",)
+    assert told[0] == "ending edge-1a: told to shut down"
+    assert again.bouncers["edge-1a"].pid not in (None, before)
+    assert all(_answer(bouncer) for bouncer in again.bouncers.values())
+
+
 def test_load_moves_every_bouncer_and_makes_a_queue_on_tiny(make_lab: MakeLab) -> None:
     lab = make_lab(load_s=60)
 

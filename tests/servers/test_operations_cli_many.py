@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from tests.harness.faults import killed
 from tests.harness.servers import MakePgBouncer
-from tests.servers.cli_kit import LIMIT_S, Shell, open_transaction
+from tests.servers.cli_kit import LIMIT_S, Shell, open_transaction, until
+from tests.servers.verbs_kit import table
 
 NAMES = ("core", "east", "west")
 SOMEBODY = 4242
@@ -59,11 +61,48 @@ def test_waves_go_in_their_order_with_a_gate_between_them(shell: Shell) -> None:
     assert told[:3] == [
         "test: wave 1 of 2: core",
         "core: → RELOAD",
-        "test: the gate is open: the wave is healthy",
+        "test: the gate is open: the wave is healthy (a login to the admin console)",
     ]
     assert told[3] == "test: wave 2 of 2: east, west"
     assert sorted(told[4:]) == ["east: → RELOAD", "west: → RELOAD"]
     assert ended.stdout.endswith("\n3 ok\n")
+
+
+def test_a_client_that_waited_before_the_run_does_not_keep_the_gate_shut(shell: Shell) -> None:
+    """Both servers of `tiny` are held, so a third client waits, and goes on waiting over the whole run."""
+    server = shell.servers["core"]
+    waves = ("--serial", "1,2", "--max-wait", "500ms", "--soak", "500ms", "--gate-timeout", "5s")
+    with server.connect("tiny") as waiter:
+        waiting = threading.Thread(target=waiter.execute, args=("SELECT 1",))
+        with open_transaction(server, "tiny"), open_transaction(server, "tiny"), server.admin() as console:
+            waiting.start()
+            until(lambda: any(pool["maxwait"] for pool in table(console, "POOLS")))
+            ended = shell("reload", "all,!gone", "--yes", *waves)
+            waited = waiting.is_alive()
+        waiting.join(LIMIT_S)
+    assert waited
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("\n3 ok\n")
+    assert "wait longer than --max-wait (0.5 s) already: core (tiny/app, " in ended.stderr
+
+
+def test_the_gate_logs_in_through_the_bouncer_as_its_clients_do(
+    make_pgbouncer: MakePgBouncer, tmp_path: Path
+) -> None:
+    servers = {name: make_pgbouncer("1.26", name=name) for name in ("core", "east")}
+    probe = 'probe_user = "app"\nprobe_database = "app"\nprobe_password_from = "env:APP_WORD"'
+    with Shell(servers, tmp_path, more=probe) as shell:
+        shell.environ["APP_WORD"] = shell.server.secrets.password("app")
+        words = ("reload", "all", "--yes", "--serial", "1", "--gate-timeout", "1s")
+        ended = shell(*words)
+        assert ended.returncode == 0, ended.stderr
+        assert "test: the gate is open: the wave is healthy (a query as app on app)" in ended.stderr
+
+        shell.tell("core", 'DISABLE "app"')
+        ended = shell(*words)
+    assert ended.returncode == 1, ended.stdout
+    assert "not begun: the gate after wave 1 did not open: core: " in " ".join(ended.stdout.split())
+    assert "is disabled" in ended.stdout
 
 
 def test_a_first_wave_that_fails_leaves_the_others_alone(shell: Shell) -> None:
@@ -75,6 +114,7 @@ def test_a_first_wave_that_fails_leaves_the_others_alone(shell: Shell) -> None:
     assert re.search(r"^2 skipped, 1 failed; exit 1: 1 target failed$", ended.stdout, re.MULTILINE)
 
 
+@pytest.mark.trap("T12")
 def test_all_are_paused_together_or_none(shell: Shell) -> None:
     refused = shell("pause", "all,!gone", "--yes", "--for", "1s")
     assert refused.returncode == 3, "several targets want their clients counted"
@@ -101,6 +141,7 @@ def test_ctrl_c_between_waves_begins_no_other(shell: Shell) -> None:
     assert "stopping after the step under way, undoing what can be undone; Ctrl-C again: now" in err
     assert re.search(r"^1 ok, 2 skipped; exit 130: interrupted$", out, re.MULTILINE)
     assert {record["target"] for record in shell.records("intent")} == {"core"}
+    assert "not begun: the run was interrupted" in out
 
 
 # -- approved plans ---------------------------------------------------------------------------------

@@ -207,6 +207,7 @@ async def test_a_full_disk_sends_nothing_and_leaves_no_half_record(desk: Desk) -
     assert not desk.is_paused()
 
 
+@pytest.mark.trap("T1")
 async def test_wait_close_in_the_past_is_seen_through(desk: Desk) -> None:
     """Trap T1: after one WAIT_CLOSE a later PAUSE is answered at once although nothing is drained."""
     with desk.server.connect() as client, desk.server.admin() as console:
@@ -262,6 +263,7 @@ class _TwoProcesses:
         return await self._one.probe(name)
 
 
+@pytest.mark.trap("T21")
 async def test_logins_that_meet_two_processes_send_nothing(
     make_pgbouncer: MakePgBouncer, tmp_path: Path
 ) -> None:

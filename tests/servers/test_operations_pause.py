@@ -82,6 +82,7 @@ async def test_resume_ends_a_held_pause_early(desk: Desk, selector: str) -> None
 
 
 @pytest.mark.parametrize("selector", ["edge", "edge/app"])
+@pytest.mark.trap("T10")
 async def test_an_open_transaction_makes_pause_fail_and_resume(desk: Desk, selector: str) -> None:
     with desk.server.connect(application_name="slowpoke") as client, desk.server.connect() as other:
         client.execute("BEGIN")
@@ -158,6 +159,7 @@ async def test_cancelling_the_runs_own_task_undoes_a_pending_pause(desk: Desk) -
         assert not desk.is_paused()
 
 
+@pytest.mark.trap("T10")
 async def test_a_session_pool_with_a_client_cannot_be_paused_and_the_plan_says_so(desk: Desk) -> None:
     with desk.server.connect("app_session") as client:
         client.execute("SELECT 1")
@@ -195,6 +197,7 @@ async def test_a_global_resume_says_which_database_stays_paused(desk: Desk) -> N
     assert not desk.is_paused("app")
 
 
+@pytest.mark.trap("T4")
 async def test_resuming_a_database_puts_server_login_retry_back(desk: Desk) -> None:
     desk.server.settings["min_pool_size"] = 2
     desk.server.write_config()
@@ -244,6 +247,7 @@ async def test_somebodys_resume_of_a_pending_pause_is_told_and_ends_it(desk: Des
         assert not desk.is_paused("app")
 
 
+@pytest.mark.trap("T23")
 async def test_names_that_are_not_databases_are_refused(desk: Desk) -> None:
     for selector, words in {
         "edge/apq": "lists no database apq",

@@ -86,6 +86,7 @@ async def test_a_reload_of_unchanged_files_differs_in_nothing(desk: ReloadDesk) 
     assert (receipt.outcome, receipt.differences) == (Outcome.OK, ())
 
 
+@pytest.mark.trap("T6")
 async def test_values_that_somebody_set_are_told_before_they_are_undone(desk: ReloadDesk) -> None:
     assert (await desk.do("reload")).outcome is Outcome.OK
     with desk.server.admin() as console:
@@ -101,6 +102,7 @@ async def test_values_that_somebody_set_are_told_before_they_are_undone(desk: Re
     assert "query_wait_timeout: 33 → 120 (its default)" in receipt.differences
 
 
+@pytest.mark.trap("T7")
 async def test_clients_of_a_database_that_left_the_file_are_counted_and_cost_more_to_cut(
     desk: ReloadDesk,
 ) -> None:
@@ -116,6 +118,7 @@ async def test_clients_of_a_database_that_left_the_file_are_counted_and_cost_mor
             client.execute("select 1")
 
 
+@pytest.mark.trap("T7", "T30")
 async def test_automatic_databases_stay_and_are_told_apart(desk: ReloadDesk) -> None:
     desk.server.databases["*"] = desk.server.databases["app"]
     desk.server.write_config()
@@ -147,6 +150,7 @@ async def test_reload_is_of_a_whole_bouncer(desk: ReloadDesk) -> None:
 # -- files that are wrong, or not what they were ----------------------------------------------------
 
 
+@pytest.mark.trap("T5")
 async def test_a_file_with_an_error_is_refused_by_its_line_and_nothing_is_sent(far: ReloadDesk) -> None:
     far.edit(lambda text: break_on_top(text) + "pool_mode = both\n")
     plan = await far.service.plan("reload", "edge")
@@ -254,6 +258,7 @@ def _lets_in(server: PgBouncerServer) -> bool:
     return True
 
 
+@pytest.mark.trap("T5")
 async def test_after_a_reload_that_fell_to_the_defaults_the_last_good_files_are_put_back(
     far: ReloadDesk,
 ) -> None:
@@ -280,6 +285,7 @@ async def test_after_a_reload_that_fell_to_the_defaults_the_last_good_files_are_
     assert [one["statement"] for one in outcome["exchanges"]] == ["RELOAD", "RELOAD"]
 
 
+@pytest.mark.trap("T9")
 async def test_after_a_reload_that_locks_the_admins_out_the_users_are_put_back(far: ReloadDesk) -> None:
     assert (await far.do("reload")).outcome is Outcome.OK
     users = far.server.userlist_path

@@ -28,6 +28,7 @@ from console.postgres.activity import (
 from console.postgres.connect import PostgresConnector
 from tests.harness.faults import FaultProxy
 from tests.servers.operations_kit import Direct, LabPasswords, until
+from tests.servers.verbs_kit import without_signals
 
 LIMIT_S = 10.0
 LOCK = 4712
@@ -229,7 +230,7 @@ async def test_a_role_that_may_not_signal_is_refused_and_goes_on(
 ) -> None:
     with client(postgres, "safe") as safe:
         backend = await seen(session, safe)
-        with pytest.raises(AdminError) as caught:
+        with without_signals(postgres), pytest.raises(AdminError) as caught:
             await signalled(session, backend, terminate=True)
         assert caught.value.sqlstate == "42501"
         assert "pg_signal_backend" in (caught.value.hint or "")

@@ -21,7 +21,7 @@ from console.operations import radius as radius_module
 from console.operations.observe import observe
 from console.operations.radius import Groups, Held, Radius, radius_lines, read_radius
 from console.operations.radius_join import HIDDEN
-from console.operations.radius_warnings import waiting_warnings
+from console.operations.radius_warnings import idle_in_transaction, waiting_warnings
 from console.operations.target import Target
 from console.poolers.connect import PoolerConnector
 from console.poolers.dialects import dialect_for
@@ -193,6 +193,8 @@ async def test_its_lines_tell_it_in_a_few_words(bouncer: PgBouncerServer, postgr
     with clients(bouncer, ("billing", "app", "app"), ("web", "app", "worker")) as made:
         async with lock_wait(postgres, made[0], made[1]):
             found = await read(bouncer, "app", main=at(postgres))
+            while not idle_in_transaction(found):
+                found = await read(bouncer, "app", main=at(postgres))
     holder = found.longest
     assert holder is not None
     text = "\n".join(radius_lines(found))

@@ -66,6 +66,7 @@ async def test_several_databases_are_named_by_a_pattern(desk: VerbDesk) -> None:
     assert not _disabled(desk.server, "tiny")
 
 
+@pytest.mark.trap("T30")
 async def test_what_is_remembered_and_what_not_is_as_the_plan_says(desk: VerbDesk) -> None:
     plan = await desk.service.plan("disable", "edge/app")
     assert "a restart of the pooler enables it again; RELOAD does not" in plan.targets[0].notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,13 +17,14 @@ from console.config.schema import Bouncer, Host, Inventory, PostgresNode
 from console.errors import RefusedError, UsageError
 from console.guard.verdict import Allow, Tier
 from console.lab.postgres import PostgresServer
-from console.lab.secrets import MONITOR
+from console.lab.secrets import MONITOR, REPLICATOR
 from console.operations.outcome import Outcome
+from console.operations.render import plan_text
 from console.postgres.connect import PostgresConnector
 from console.postgres.sessions import PostgresNodes
 from tests.harness.servers import MakePgBouncer
 from tests.servers.operations_kit import Direct, LabPasswords, until
-from tests.servers.verbs_kit import Sleeper, VerbDesk, backends_asleep, end_backends, shown
+from tests.servers.verbs_kit import Sleeper, VerbDesk, backends_asleep, shown, without_signals
 
 
 @pytest_asyncio.fixture
@@ -128,7 +130,11 @@ async def test_an_idle_transaction_is_not_ended_by_a_cancel_and_that_is_said(
     assert any(f"pooldeck terminate primary {pid}" in warning for warning in planned.warnings)
     assert desk.service.judge(plan) == Allow(plan.tier)
     receipt = await desk.finish(desk.submit(plan))
-    assert (receipt.outcome, receipt.detail) == (Outcome.NO_CHANGE, "nothing runs there")
+    assert receipt.outcome is Outcome.NO_CHANGE
+    assert receipt.detail == "nothing runs there; what is idle in a transaction is ended by terminate only"
+    assert receipt.next_steps == (f"pooldeck terminate primary {pid}",), (
+        "nobody was asked, so no plan was shown"
+    )
     client.execute("COMMIT")
 
 
@@ -206,22 +212,96 @@ def _waits_for_lock(postgres: PostgresServer, pid: int) -> bool:
 # -- refusals ----------------------------------------------------------------------------------------------
 
 
-async def test_a_role_that_may_not_signal_is_told_what_it_needs(
+@pytest_asyncio.fixture
+async def monitor(
     make_pgbouncer: MakePgBouncer, postgres: PostgresServer, tmp_path: Path
+) -> AsyncIterator[VerbDesk]:
+    """A desk that is at the node with the lab's own role, no superuser."""
+    made = VerbDesk(make_pgbouncer(), postgres, tmp_path / "journal.jsonl", node_user=MONITOR)
+    async with made.service:
+        yield made
+
+
+async def test_the_role_of_the_lab_may_cancel_and_terminate(
+    monitor: VerbDesk, client: psycopg.Connection[Any], postgres: PostgresServer
 ) -> None:
-    desk = VerbDesk(make_pgbouncer(), postgres, tmp_path / "journal.jsonl", node_user=MONITOR)
+    sleeper = Sleeper(monitor.server, "long-query")
+    receipt = await monitor.do("cancel", "primary", pids=(await _asleep(postgres),))
+    assert receipt.outcome is Outcome.OK, receipt.detail
+    await sleeper.ended()
+    receipt = await monitor.do("terminate", "primary", pids=(client.info.backend_pid,))
+    assert receipt.outcome is Outcome.OK, receipt.detail
+
+
+async def test_a_role_that_may_not_signal_is_told_which_grant_is_missing(
+    monitor: VerbDesk, postgres: PostgresServer, client: psycopg.Connection[Any]
+) -> None:
+    pid = client.info.backend_pid
+    with without_signals(postgres):
+        (planned,) = (await monitor.service.plan("terminate", "primary", pids=(pid,))).targets
+        assert planned.blocked == (
+            f"backend {pid}: {MONITOR} may not signal it; a superuser has to run, on the primary: "
+            f"GRANT pg_signal_backend TO {MONITOR}"
+        )
+        assert planned.statements == ()
+        with pytest.raises(RefusedError):
+            await monitor.do("terminate", "primary", pids=(pid,))
+        assert client.execute("SELECT 42").fetchone() == (42,)
+        idle = await monitor.one("cancel", "primary", pids=(pid,))
+        assert (idle.blocked, idle.changes) == (None, False), "nothing would be signalled"
+
+
+async def test_a_member_of_the_backends_role_may_signal_it(
+    make_pgbouncer: MakePgBouncer, postgres: PostgresServer, tmp_path: Path, client: psycopg.Connection[Any]
+) -> None:
+    """The lab's `worker` is a member of `app`: it sees and signals its backends without a predefined role."""
+    desk = VerbDesk(make_pgbouncer(), postgres, tmp_path / "journal.jsonl", node_user="worker")
     async with desk.service:
-        sleeper = Sleeper(desk.server, "long-query")
-        try:
-            pid = await _asleep(postgres)
-            receipt = await desk.do("cancel", "primary", pids=(pid,))
-            assert receipt.outcome is Outcome.FAILED
-            assert "the server refused" in receipt.detail
-            assert any("pg_signal_backend" in step for step in receipt.next_steps)
-            assert backends_asleep(postgres) == {pid}
-        finally:
-            end_backends(postgres)
-            await sleeper.ended()
+        receipt = await desk.do("terminate", "primary", pids=(client.info.backend_pid,))
+        assert receipt.outcome is Outcome.OK, receipt.detail
+
+
+async def test_only_a_superuser_signals_a_superusers_backend(
+    monitor: VerbDesk, postgres: PostgresServer
+) -> None:
+    with postgres.connect() as session:
+        pid = session.info.backend_pid
+        planned = await monitor.one("terminate", "primary", pids=(pid,))
+        assert planned.blocked is not None
+        assert planned.blocked.startswith(f"backend {pid}: postgres is a superuser, so only a superuser may")
+        assert session.execute("SELECT 42").fetchone() == (42,)
+
+
+async def test_what_is_refused_after_the_plan_is_told_with_what_is_missing(
+    monitor: VerbDesk, postgres: PostgresServer, client: psycopg.Connection[Any]
+) -> None:
+    plan = await monitor.service.plan("terminate", "primary", pids=(client.info.backend_pid,))
+    with without_signals(postgres):
+        receipt = await monitor.finish(monitor.submit(plan))
+    assert receipt.outcome is Outcome.FAILED
+    assert "the server refused" in receipt.detail
+    assert any("pg_signal_backend" in step for step in receipt.next_steps)
+
+
+async def test_a_walsender_is_told_without_what_it_has_not(
+    monitor: VerbDesk, postgres: PostgresServer
+) -> None:
+    with postgres.connect("", user=REPLICATOR, replication="true", application_name="standby") as stream:
+        pid = stream.info.backend_pid
+        plan = await monitor.service.plan("terminate", "primary", pids=(pid,))
+        (planned,) = plan.targets
+        assert (
+            f"backend {pid}: replicator on no database, standby, from 127.0.0.1, where edge runs"
+            in planned.notes
+        )
+        assert planned.warnings == (
+            f"backend {pid} is no client's: it is a walsender, and a standby or a consumer of changes is cut "
+            "off",
+        )
+        told = json.dumps(plan.as_dict(), ensure_ascii=False) + plan_text(plan)
+        assert "None" not in told
+        receipt = await monitor.finish(monitor.submit(plan))
+        assert (receipt.outcome, receipt.after) == (Outcome.OK, "gone"), receipt.detail
 
 
 async def test_a_role_that_may_not_see_backends_signals_none(
@@ -232,7 +312,7 @@ async def test_a_role_that_may_not_see_backends_signals_none(
         with postgres.connect("app", user="worker") as client:
             planned = await desk.one("terminate", "primary", pids=(client.info.backend_pid,))
             assert planned.blocked is not None
-            assert "grant it pg_monitor" in planned.blocked
+            assert planned.blocked.endswith("GRANT pg_monitor, pg_signal_backend TO reports")
             with pytest.raises(RefusedError):
                 await desk.do("terminate", "primary", pids=(client.info.backend_pid,))
             assert client.execute("SELECT 42").fetchone() == (42,)
@@ -246,6 +326,9 @@ async def test_what_is_no_client_is_named_for_what_it_is(desk: VerbDesk, postgre
     assert row is not None
     planned = await desk.one("terminate", "primary", pids=(row[0],))
     assert f"backend {row[0]} is no client's: it is a checkpointer" in planned.warnings
+    assert f"backend {row[0]}: no role on no database" in planned.notes
+    assert planned.blocked is not None, "the functions answer false for it, superuser or not"
+    assert "a checkpointer is part of the server itself" in planned.blocked
 
 
 @pytest.mark.parametrize("wrong", [("0",), ("-1",), ("x",), (str(2**31),), ()])
@@ -254,9 +337,11 @@ async def test_what_is_no_pid_is_refused(desk: VerbDesk, wrong: tuple[str, ...])
         await desk.service.plan("cancel", "primary", pids=wrong)
 
 
-async def test_a_bouncer_is_no_postgres_node(desk: VerbDesk) -> None:
-    with pytest.raises(UsageError, match="edge"):
+async def test_a_bouncer_is_no_postgres_node_and_the_other_way_round(desk: VerbDesk) -> None:
+    with pytest.raises(UsageError, match="edge is a bouncer, and cancel acts on Postgres nodes"):
         await desk.service.plan("cancel", "edge", pids=("1",))
+    with pytest.raises(UsageError, match="primary is a Postgres node, and pause acts on bouncers"):
+        await desk.service.plan("pause", "primary")
 
 
 async def test_the_poolers_at_an_address_are_found_by_the_inventory(postgres: PostgresServer) -> None:

@@ -34,6 +34,7 @@ async def desk(server: PgBouncerServer, postgres: PostgresServer, tmp_path: Path
         yield made
 
 
+@pytest.mark.trap("T19")
 async def test_every_client_is_cut_once_and_served_again(desk: VerbDesk) -> None:
     with Load(desk.server) as load, Load(desk.server, "tiny", clients=1) as other:
         receipt = await desk.do("kill", "edge/app")
@@ -61,6 +62,7 @@ async def test_the_statements_are_those_of_the_plan(desk: VerbDesk) -> None:
     assert planned[2] == 'RESUME "app"'
 
 
+@pytest.mark.trap("T4")
 async def test_pools_with_a_minimum_do_not_fail_after_it(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
@@ -76,10 +78,10 @@ async def test_pools_with_a_minimum_do_not_fail_after_it(
     assert not [text for text in load.errors if T4_ERROR in text]
 
 
+@pytest.mark.trap("T18")
 async def test_backends_run_on_and_the_receipt_says_how_to_cancel_them(
     desk: VerbDesk, postgres: PostgresServer
 ) -> None:
-    """Trap T18."""
     sleeper = Sleeper(desk.server, "long-query")
     try:
         await until(lambda: len(backends_asleep(postgres)) == 1)

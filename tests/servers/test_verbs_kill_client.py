@@ -64,8 +64,8 @@ async def test_exactly_the_clients_named_are_cut(desk: VerbDesk) -> None:
         assert second.execute("SELECT 42").fetchone() == (42,)
 
 
+@pytest.mark.trap("T18")
 async def test_the_query_of_a_cut_client_runs_on(desk: VerbDesk, postgres: PostgresServer) -> None:
-    """Trap T18."""
     sleeper = Sleeper(desk.server, "long-query")
     try:
         await until(lambda: len(backends_asleep(postgres)) == 1)
@@ -106,6 +106,7 @@ async def test_a_client_that_left_since_the_plan_is_told_and_nothing_is_sent(des
     assert receipt.exchanges == ()
 
 
+@pytest.mark.trap("T27")
 async def test_a_version_that_lets_anyone_do_it_is_told(desk: VerbDesk) -> None:
     with desk.server.connect(application_name="there"):
         number = str(client_row(desk.server, "there")["id"])

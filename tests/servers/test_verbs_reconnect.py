@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from console.lab.postgres import PostgresServer
@@ -28,6 +30,7 @@ def _pids(desk: VerbDesk, database: str) -> set[int]:
     return {row["remote_pid"] for row in shown(desk.server, "SERVERS") if row["database"] == database}
 
 
+@pytest.mark.trap("T1")
 async def test_working_clients_get_new_servers_and_notice_nothing(desk: VerbDesk) -> None:
     with Load(desk.server) as load, desk.server.connect("tiny") as other:
         other.execute("SELECT 1")
@@ -72,6 +75,31 @@ async def test_it_waits_for_an_open_transaction_and_names_who_holds_it(desk: Ver
     assert receipt.outcome is Outcome.OK, receipt.detail
 
 
+async def test_who_has_let_go_is_no_longer_named(desk: VerbDesk) -> None:
+    names = ("first", "second")
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(contextlib.closing(desk.server.connect(application_name=name)))
+            for name in names
+        )
+        for client in (first, second):
+            client.execute("BEGIN")
+            client.execute("SELECT 1")
+        run = await desk.start("reconnect", "edge/app", timeout_s=LIMIT_S)
+        async with asyncio.timeout(LIMIT_S):
+            async for event in run.events():
+                if event.kind is not EventKind.WAITING:
+                    continue
+                if len(event.data["holders"]) == 2 and not first.closed:
+                    first.close()
+                elif event.data["servers"] == 1:
+                    break
+        assert [name.rpartition(" ")[2] for name in event.data["holders"]] == ["second"]
+        second.execute("COMMIT")
+        receipt = await desk.finish(run)
+    assert receipt.outcome is Outcome.OK, receipt.detail
+
+
 async def test_old_connections_left_at_the_end_fail_it_and_are_closed_all_the_same(desk: VerbDesk) -> None:
     with desk.server.connect(application_name="slow-report") as client:
         client.execute("BEGIN")
@@ -103,6 +131,7 @@ async def test_a_second_ctrl_c_ends_the_wait(desk: VerbDesk) -> None:
     assert "interrupted" in receipt.detail
 
 
+@pytest.mark.trap("T31")
 async def test_new_logins_that_fail_are_found_at_once(
     make_pgbouncer: MakePgBouncer, pgbouncer_version: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:

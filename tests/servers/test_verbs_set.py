@@ -42,8 +42,8 @@ async def test_a_setting_takes_effect_and_clients_go_on(desk: VerbDesk) -> None:
     assert load.errors == []
 
 
+@pytest.mark.trap("T6")
 async def test_it_is_undone_by_the_next_reload_and_the_plan_says_so(desk: VerbDesk) -> None:
-    """Trap T6."""
     planned = await desk.one("set", key="default_pool_size", value="7")
     assert any(warning.startswith("RELOAD and a restart put") for warning in planned.warnings)
     assert "default_pool_size: 10 → 7" in planned.notes
@@ -86,16 +86,18 @@ async def test_the_value_it_has_already_is_no_change(desk: VerbDesk, key: str, v
     [
         ("listen_port", "7777", "SET would answer success and do nothing"),
         ("default_pol_size", "7", "did you mean default_pool_size"),
+        ("DEFAULT_POOL_SIZE", "7", "did you mean default_pool_size"),
+        ("nosuch", "7", "): SHOW CONFIG lists those it has"),
         ("client_encoding", "UTF8", "has no setting client_encoding"),
         ("default_pool_size; SHUTDOWN", "7", "has no setting"),
         ("server_check_query", "select 1\n; SHUTDOWN", "control characters"),
         ("server_check_query", "'" * 200, "at most 253 bytes"),
     ],
 )
+@pytest.mark.trap("T9")
 async def test_what_would_do_nothing_or_something_else_is_not_sent(
     desk: VerbDesk, key: str, value: str, why: str
 ) -> None:
-    """Trap T9."""
     planned = await desk.one("set", key=key, value=value)
     assert planned.blocked is not None
     assert why in planned.blocked
@@ -127,14 +129,16 @@ async def test_a_setting_that_may_hold_a_secret_never_gets_into_a_plan(desk: Ver
         ("admin_users", "somebody", "pooldeck_admin can no longer log in as admin"),
         ("query_wait_timeout", "0", "waits for ever"),
         ("pool_mode", "session", "a mode of their own keep it"),
+        ("default_pool_size", "40", "is there room in max_connections of Postgres?"),
     ],
 )
+@pytest.mark.trap("T20", "T24", "T25")
 async def test_surprises_are_told_before(desk: VerbDesk, key: str, value: str, told: str) -> None:
-    """Traps T24 and T25."""
     planned = await desk.one("set", key=key, value=value)
     assert any(told in warning for warning in planned.warnings), planned.warnings
 
 
+@pytest.mark.trap("T24")
 async def test_a_pool_size_of_nothing_means_another_thing_in_each_version(
     desk: VerbDesk, postgres: PostgresServer
 ) -> None:

@@ -62,6 +62,7 @@ async def test_now_cuts_everybody_and_the_process_is_gone(
                 client.execute("SELECT 1")
 
 
+@pytest.mark.trap("T17")
 async def test_the_modes_that_wait_need_their_version(
     make_pgbouncer: MakePgBouncer, postgres: PostgresServer, tmp_path: Path
 ) -> None:
@@ -74,6 +75,13 @@ async def test_the_modes_that_wait_need_their_version(
         with pytest.raises(RefusedError):
             await desk.do("shutdown", mode="wait-for-clients")
         assert server.running
+
+
+@pytest.mark.trap("T17")
+async def test_what_a_signal_does_to_one_that_waits_is_told_and_none_is_sent(desk: VerbDesk) -> None:
+    planned = await desk.one("shutdown", mode="wait-for-clients")
+    assert any("one more SIGTERM or SIGINT, ends it at once" in note for note in planned.notes)
+    assert planned.statements == ("SHUTDOWN WAIT_FOR_CLIENTS",)
 
 
 async def test_a_mode_must_be_said(desk: VerbDesk) -> None:
@@ -106,6 +114,7 @@ async def test_waiting_for_servers_lets_transactions_end_and_cuts_waiting_client
 
 
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+@pytest.mark.trap("T13")
 async def test_waiting_for_clients_lets_them_go_on_and_exits_after_the_last(
     server: PgBouncerServer, postgres: PostgresServer, tmp_path: Path, unix: bool
 ) -> None:
@@ -140,8 +149,8 @@ async def test_one_that_still_drains_is_told_and_ends_without_us(desk: VerbDesk)
     await _exited(desk.server)
 
 
+@pytest.mark.trap("T13")
 async def test_an_exporter_that_keeps_it_from_exiting_is_named(desk: VerbDesk) -> None:
-    """Trap T13."""
     with desk.server.connect("pgbouncer", user="pooldeck_monitor", application_name="exporter") as console:
         planned = await desk.one("shutdown", mode="wait-for-clients")
         assert any("exporter" in warning for warning in planned.warnings)
@@ -155,6 +164,7 @@ async def test_an_exporter_that_keeps_it_from_exiting_is_named(desk: VerbDesk) -
 
 
 @pytest.mark.parametrize("statement", ["PAUSE", 'PAUSE "app"'])
+@pytest.mark.trap("T14")
 async def test_a_paused_one_is_not_left_to_hold_its_clients_for_ever(desk: VerbDesk, statement: str) -> None:
     """Trap T14: a pooler that shuts down cannot be resumed."""
     with desk.server.connect() as client, desk.server.admin() as console:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +26,7 @@ from console.poolers.connect import PoolerConnector
 from console.postgres.activity import PostgresActivity, PostgresBackends
 from console.postgres.connect import PostgresConnector
 from console.postgres.sessions import PostgresNodes
+from console.transport.base import Transport
 from tests.harness.leases import FakeLeases
 from tests.servers.operations_kit import LIMIT_S, Desk, Direct, LabPasswords, until
 
@@ -42,7 +45,11 @@ class VerbDesk(Desk):
         *,
         node_user: str = SUPERUSER,
         unix: bool = False,
+        host: str | None = None,
+        transport: Transport | None = None,
+        patience_s: float = 2.0,
     ) -> None:
+        """`host` is one of `transport`'s; `patience_s` is how long a login may take."""
         self.server = server
         self.journal_path = journal
         where: dict[str, Any] = (
@@ -52,10 +59,11 @@ class VerbDesk(Desk):
         )
         bouncer = Bouncer(
             name="edge",
+            host=host,
             sslmode="disable",
             admin_user=ADMIN,
             monitor_user=MONITOR,
-            connect_timeout_s=2,
+            connect_timeout_s=patience_s,
             query_timeout_s=2,
             **where,
         )
@@ -76,12 +84,13 @@ class VerbDesk(Desk):
         self.journal = Journal(journal, self.clock, Actor.current({}))
         passwords = LabPasswords(server.secrets)
         nodes = PostgresConnector(self.inventory, Direct(), passwords)
-        self.connector = PoolerConnector(self.inventory, Direct(), passwords)
+        self.connector = PoolerConnector(self.inventory, transport or Direct(), passwords)
         self.leases = FakeLeases()
         self.service = OperationService(
             self.inventory,
             Reach(
                 self.connector,
+                transport=transport,
                 nodes=PostgresNodes(nodes, self.inventory),
                 backends=PostgresBackends(PostgresActivity(nodes), ["primary"], limit_s=3),
                 leases=self.leases,
@@ -118,6 +127,17 @@ class Sleeper:
         await asyncio.to_thread(self._thread.join, LIMIT_S)
         self.client.close()
         return self.error
+
+
+@contextmanager
+def without_signals(postgres: PostgresServer) -> Iterator[None]:
+    """Take pg_signal_backend from the role that the lab gives Pooldeck."""
+    with postgres.connect() as session:
+        session.execute(f"REVOKE pg_signal_backend FROM {MONITOR}")
+        try:
+            yield
+        finally:
+            session.execute(f"GRANT pg_signal_backend TO {MONITOR}")
 
 
 def backends_asleep(postgres: PostgresServer) -> set[int]:

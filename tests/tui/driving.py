@@ -56,12 +56,13 @@ def fake_service(
     *,
     read_only: bool = False,
     inventory: Inventory | None = None,
+    leases: FakeLeases | None = None,
 ) -> OperationService:
     """Return the real service on poolers that answer as told."""
     fleet = pooler if isinstance(pooler, FakeFleet) else SamePooler(pooler)
     return OperationService(
         inventory or inventory_of(picture),
-        Reach(connector=fleet, leases=FakeLeases()),
+        Reach(connector=fleet, leases=leases or FakeLeases()),
         Journal(journal, clock, Actor.current({})),
         clock,
         read_only=read_only,

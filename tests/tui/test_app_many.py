@@ -215,6 +215,7 @@ async def test_a_plan_of_many_is_made_anew_less_often(
     assert interval_s(await service.plan("resume", "legacy-118")) >= 5.0
 
 
+@pytest.mark.trap("T3")
 async def test_a_forgotten_pause_comes_first_and_m_plans_its_mend(tmp_path: Path) -> None:
     async def read() -> tuple[Claim, ...]:
         return CLAIMS

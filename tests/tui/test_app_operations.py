@@ -13,11 +13,13 @@ from console.clock import FixedClock
 from console.errors import NodeError, Phase
 from console.operations.outcome import Event, EventKind
 from console.tui.app import PooldeckApp
+from console.tui.commands import complete
 from console.tui.screens import plan as plan_module
 from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.plan import PlanScreen
 from console.tui.screens.runs import RunScreen, is_news
 from console.tui.screens.tables import FleetScreen
+from tests.harness.leases import FakeLeases
 from tests.tui.driving import fake_service, recorded_app, text_of, until
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
 from tests.unit.operations.fake_pooler import FakePooler
@@ -39,11 +41,18 @@ def pooler() -> FakePooler:
 
 
 def make_app(
-    pooler: FakePooler, folder: Path, *, read_only: bool = False, environment: str = "development"
+    pooler: FakePooler,
+    folder: Path,
+    *,
+    read_only: bool = False,
+    environment: str = "development",
+    leases: FakeLeases | None = None,
 ) -> PooldeckApp:
     picture = snapshot(environment=environment)
     clock = FixedClock(wall=WALL_S, monotonic=MONOTONIC_S)
-    service = fake_service(picture, pooler, folder / "journal.jsonl", clock, read_only=read_only)
+    service = fake_service(
+        picture, pooler, folder / "journal.jsonl", clock, read_only=read_only, leases=leases
+    )
     return recorded_app(picture, service=service, clock=clock, read_only=read_only)
 
 
@@ -210,14 +219,40 @@ async def test_what_cannot_be_planned_says_why(app: PooldeckApp) -> None:
 
 
 async def test_read_only_shows_the_plan_and_refuses_it(pooler: FakePooler, tmp_path: Path) -> None:
-    app = make_app(pooler, tmp_path, read_only=True)
+    leases = FakeLeases()
+    app = make_app(pooler, tmp_path, read_only=True, leases=leases)
     async with app.run_test(size=SIZE) as pilot:
         await choose(pilot, "edge-1a")
         await asked(pilot, "READ-ONLY")
         await pilot.press("P")
         await asked(pilot, "Refused: this session is read-only")
+        assert not leases.waits()
         await pilot.press(*"edge-1a", "enter", "escape")
         assert pooler.changing() == []
+
+
+async def test_a_guardian_is_ready_while_the_plan_of_a_pause_is_read(
+    pooler: FakePooler, tmp_path: Path
+) -> None:
+    leases = FakeLeases()
+    app = make_app(pooler, tmp_path, leases=leases)
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await pilot.press("P")
+        await asked(pilot, "Type edge-1a to go on")
+        assert leases.waits()
+        await pilot.press("escape")
+        await until(pilot, lambda: not leases.waits())
+        await pilot.press("L")
+        await asked(pilot, "plan: reload")
+        assert not leases.waits(), "a RELOAD holds nobody"
+        await pilot.press("escape", "P")
+        await asked(pilot, "Type edge-1a to go on")
+        await pilot.press(*"edge-1a", "enter")
+        await asked(pilot, "HOLDING edge-1a:")
+        assert len(leases.armed) == 1
+        await pilot.press("e")
+        await asked(pilot, "OK  edge-1a")
 
 
 async def test_leaving_a_run_leaves_it_running_and_it_can_be_stopped(
@@ -239,6 +274,7 @@ async def test_leaving_a_run_leaves_it_running_and_it_can_be_stopped(
         assert not pooler.anything_paused
 
 
+@pytest.mark.trap("T3")
 async def test_leaving_the_console_while_an_operation_runs_asks_and_undoes(
     app: PooldeckApp, pooler: FakePooler
 ) -> None:
@@ -322,3 +358,19 @@ async def test_what_never_can_be_planned_is_not_promised_again(app: PooldeckApp)
         await command(pilot, "pause edge-9*")
         await asked(pilot, "This cannot be planned")
         assert "tried again" not in text_of(app)
+
+
+async def test_a_command_of_two_words_opens_its_plan_and_is_completed(app: PooldeckApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await command(pilot, "config")
+        words = ":config wants one of set, push, rollback"
+        await until(pilot, lambda: any(words in note.message for note in app._notifications))
+        assert [one.text for one in complete(app, "config s", 8)] == ["config set"]
+        assert "edge-1a" in [one.text for one in complete(app, "config set edge", 15)]
+        await command(pilot, "config set edge-1a")
+        await asked(pilot, "nothing is asked for")
+        await pilot.press("escape")
+        await command(pilot, "config set edge-1a pool_mode=session")
+        await asked(pilot, "plan: config set edge-1a")
+        await asked(pilot, "there is no such file")

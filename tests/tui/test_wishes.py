@@ -39,6 +39,23 @@ def offered(op: str, text: str) -> list[str]:
         ),
         ("kill-client", "edge-1a 42 43", "edge-1a", {"ids": ("42", "43"), "timeout_s": 5.0}),
         (
+            "config set",
+            'edge-1a a_b=session verbose=2 databases.app.connect_query="select 1, 2" remove=a,b timeout=9',
+            "edge-1a",
+            {
+                "changes": ("a_b=session", "verbose=2", "databases.app.connect_query=select 1, 2"),
+                "remove": ("a", "b"),
+                "timeout_s": 9.0,
+            },
+        ),
+        (
+            "config set",
+            "edge-1a remove=query_timeout",
+            "edge-1a",
+            {"remove": ("query_timeout",), "timeout_s": 5.0},
+        ),
+        ("config rollback", "edge-1a", "edge-1a", {"timeout_s": 5.0}),
+        (
             "shutdown",
             "edge-1a mode=wait-for-clients allow-last",
             "edge-1a",
@@ -84,6 +101,8 @@ def test_a_limit_alone_keeps_the_waves_of_the_verb() -> None:
         ("shutdown", "edge-1a", "shutdown wants mode=one of now, wait-for-servers, wait-for-clients"),
         ("shutdown", "edge-1a mode=later", "'later' is none of now"),
         ("reload", "all max-unavailable=0", "is no number of targets"),
+        ("cancel", "primary 1 serial=1", "there is no serial="),
+        ("kill-client", "edge-1a", ":kill-client BOUNCER ID..."),
     ],
 )
 def test_what_cannot_be_read_says_what_is_expected(op: str, text: str, says: str) -> None:

@@ -19,6 +19,10 @@ SILENCE_LIMIT_S = 10.0
 """After so long without a heartbeat a run counts as dead, though its process may still be there."""
 GRACE_S = 5.0
 """How long after its announced end a lease still waits for its run to resume by itself."""
+GUARDIAN_NAME = "pooldeck_guardian"
+"""application_name of a guardian's sessions, so that an operator can tell them from a person's."""
+KEEPER_NAME = "pooldeck_keeper"
+"""The same of a keeper's; `keeper_wire` says it itself, since it runs without this package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,22 @@ class Lease(Protocol):
 class Leases(Protocol):
     """Makes leases."""
 
-    async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> Lease:
+    def prepare(self) -> None:
+        """Start a guardian ahead, e.g. while a plan is read: arming is quicker then. Safe to call often."""
+        ...
+
+    def dismiss(self) -> None:
+        """End one that was started ahead and is not wanted; safe to call often."""
+        ...
+
+    async def arm(
+        self,
+        order: LeaseOrder,
+        tell: Tell,
+        *,
+        timeout_s: float,
+        progress: Callable[[str], None] | None = None,
+    ) -> Lease:
         """Start a guardian that has its own admin sessions open on every target it can reach.
 
         Raises:

@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -76,11 +76,18 @@ class GuardianLeases:
         if spare is not None:
             spare.add_done_callback(_hang_up)
 
-    async def arm(self, order: LeaseOrder, tell: Tell, *, timeout_s: float) -> GuardianLease:
+    async def arm(
+        self,
+        order: LeaseOrder,
+        tell: Tell,
+        *,
+        timeout_s: float,
+        progress: Callable[[str], None] | None = None,
+    ) -> GuardianLease:
         """See `Leases.arm`."""
         ends_s = asyncio.get_running_loop().time() + timeout_s
         link, process = await self._started()
-        lease = GuardianLease(order, tell, link, process.pid, self._store)
+        lease = GuardianLease(order, tell, link, process.pid, self._store, progress)
         try:
             async with asyncio.timeout_at(ends_s):
                 await lease.begin(self._hello(order, timeout_s))

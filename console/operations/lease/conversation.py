@@ -16,6 +16,7 @@ from typing import Any
 from console.errors import NodeError, Phase
 from console.operations.lease.base import HEARTBEAT_S, SILENCE_LIMIT_S, LeaseOrder, Tell
 from console.operations.lease.protocol import (
+    Arming,
     Beat,
     Bye,
     Done,
@@ -47,9 +48,24 @@ class GuardianLease:
     """A lease in force; a `Lease`. Made by `GuardianLeases.arm`."""
 
     def __init__(
-        self, order: LeaseOrder, tell: Tell, link: socket.socket, pid: int, store: LeaseStore | None = None
+        self,
+        order: LeaseOrder,
+        tell: Tell,
+        link: socket.socket,
+        pid: int,
+        store: LeaseStore | None = None,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
-        """The lease files in `store`: of a guardian that died it is this process that knows how all ended."""
+        """Take over one end of a socket pair.
+
+        Args:
+            order: what is to be guarded.
+            tell: is told what the guardian reports of a target.
+            link: to the guardian.
+            pid: the guardian's process.
+            store: the lease files; of a guardian that died it is this process that knows how all ended.
+            progress: is told how far arming is.
+        """
         self.lost = asyncio.Event()
         self.uncovered: Mapping[Target, str] = {}
         self.notes: tuple[str, ...] = ()
@@ -57,6 +73,7 @@ class GuardianLease:
         self._tell = tell
         self._link = link
         self._store = store
+        self._progress = progress
         self.pid = pid
         """The guardian's process."""
         self._places = {cover.target: place for place, cover in enumerate(order.covers)}
@@ -252,6 +269,9 @@ class GuardianLease:
             case Ready():
                 if not self._ready.done():
                     self._ready.set_result(message)
+            case Arming(text):
+                if self._progress is not None:
+                    self._progress(text)
             case Failed(reason):
                 self._lose(reason)
             case Done(number):

@@ -29,6 +29,7 @@ from console.operations.lease.base import HEARTBEAT_S
 from console.operations.lease.books import Books
 from console.operations.lease.line import Line
 from console.operations.lease.protocol import (
+    Arming,
     Beat,
     Bye,
     Done,
@@ -136,7 +137,7 @@ class Guardian:
 
     async def _stand_by(self) -> bool:
         """Arm everything and say so; False when there is no lease, and nothing may be sent."""
-        arming = asyncio.create_task(self._ward.arm())
+        arming = asyncio.create_task(self._ward.arm(lambda text: self._line.say(Arming(text))))
         ended = asyncio.create_task(self._ended.wait())
         try:
             await asyncio.wait({arming, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,6 +153,8 @@ class Guardian:
             for task in (arming, ended):
                 task.cancel()
             await asyncio.gather(arming, ended, return_exceptions=True)
+        # Only from now on the run says that it lives: arming may take long, and it waits for that.
+        self._heard_s = self._clock.monotonic_s()
         self._line.say(Ready(tuple(uncovered.items()), notes))
         return True
 

@@ -29,7 +29,16 @@ import sys
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
-from console.operations.lease.keeper_host import STATE, Folder, HostTrouble, collect, discard, status, tell
+from console.operations.lease.keeper_host import (
+    STATE,
+    Folder,
+    HostTrouble,
+    collect,
+    discard,
+    several,
+    status,
+    tell,
+)
 from console.operations.lease.keeper_pooler import (
     ANOTHER_PROCESS,
     FAILED,
@@ -49,7 +58,8 @@ LOOK_S = 1.0
 """How often the target is looked at while nothing is to be done."""
 LOOK_LIMIT_S = 2.0
 """For one answer of such a look: the console is not heard meanwhile."""
-CONFIRM_S = 10.0
+CONFIRM_S = 30.0
+"""For the first `renew`: it comes once all that are armed with it on this host have said how they fare."""
 LATE_S = 1.5
 """How long after its console died a PAUSE may still arrive."""
 LATE_POLL_S = 0.1
@@ -264,19 +274,23 @@ class Keeper:
 def main(task: Mapping[str, Any]) -> None:
     """Carry out one task of the console's and answer with one line of JSON."""
     os.umask(0o077)
+    found = several(task["tasks"], answer) if task["task"] == "several" else answer(task)
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+
+
+def answer(task: Mapping[str, Any]) -> Dict[str, Any]:
+    """Carry out one task."""
     name = task["task"]
     if name == "arm":
-        answer = arm(task["order"], task["password"])
-    elif name == "collect":
-        answer = collect()
-    elif name == "status":
-        answer = status(task["key"])
-    elif name == "tell":
-        answer = tell(task["key"], task["lines"], task["wait_s"])
-    else:
-        answer = discard(task["keys"])
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+        return arm(task["order"], task["password"])
+    if name == "collect":
+        return collect()
+    if name == "status":
+        return status(task["key"])
+    if name == "tell":
+        return tell(task["key"], task["lines"], task["wait_s"])
+    return discard(task["keys"])
 
 
 def arm(order: Mapping[str, Any], password: Optional[str]) -> Dict[str, Any]:

@@ -9,12 +9,9 @@ Everything goes through `Transport.run`. Whether a host without a keeper may be 
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import resources
 from typing import Any
 
 from pydantic import SecretStr
@@ -22,33 +19,13 @@ from pydantic import SecretStr
 from console.errors import DeadlineError, NodeError, Phase
 from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Stats
+from console.operations.lease.keeper_mail import KeeperMail
 from console.operations.lease.keeper_order import KeeperOrder
 from console.operations.outcome import Exchange
 from console.transport.base import Transport
 
-PARTS = ("keeper_wire", "keeper_host", "keeper_pooler", "keeper_script")
-"""Of the program, in the order they need one another; the last one's `main` is its entry."""
 TOLD_LIMIT_S = 5.0
 """For one short command on a host."""
-_PACKAGE = "console.operations.lease"
-# RHEL 8 has a Python for its own programs and may have no python3.
-_LAUNCH = (
-    'for p in python3 /usr/libexec/platform-python; do command -v "$p" >/dev/null 2>&1 '
-    '&& exec "$p" -I -c "$0" "$@"; done; exit 127'
-)
-_READ = "import json,sys;d=json.loads(sys.stdin.buffer.read().decode());exec(d['boot'],{'d':d})"
-_BOOT = """
-import json, sys, types
-if sys.version_info < (3, 6):
-    error = "its python3 is %d.%d, and a keeper needs 3.6" % sys.version_info[:2]
-    sys.stdout.write(json.dumps({"error": error, "phase": "ssh"}))
-    sys.exit()
-for name, source in d["parts"]:
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    exec(compile(source, name, "exec"), module.__dict__)
-module.main(d["task"])
-"""
 
 
 class KeeperOutcome(StrEnum):
@@ -76,6 +53,15 @@ class KeeperResult:
     """It had been told that the target was held."""
     exchanges: tuple[Exchange, ...]
     """What it sent to change anything; the last 50."""
+
+
+class KeeperOver(NodeError):
+    """A keeper that was to be told something has ended; `result` says how, None: it was killed."""
+
+    def __init__(self, host: str, result: KeeperResult | None) -> None:
+        how = f"{result.outcome}: {result.detail}" if result is not None else "it was killed"
+        super().__init__(Phase.PROTOCOL, f"the keeper has ended ({how})", where=f"keeper on {host}")
+        self.result = result
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +93,7 @@ class Keepers:
     """Arms keepers and finds them again. Safe to call concurrently."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self._mail = KeeperMail(transport)
 
     async def arm(
         self, host: str, order: KeeperOrder, password: SecretStr | None, *, timeout_s: float
@@ -162,40 +148,14 @@ class Keepers:
         await self.ask(host, "discard", {"task": "discard", "keys": list(keys)}, timeout_s=timeout_s)
 
     async def ask(self, host: str, name: str, task: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """Run the keepers' program on a host for one task and return its answer.
+        """Have the keepers' program on a host carry out one task and return its answer.
 
         `name` is for the process list there.
 
         Raises:
             NodeError: as `arm`.
         """
-        argv = ("sh", "-c", _LAUNCH, _READ, "pooldeck-keeper", name)
-        result = await self._transport.run(host, argv, timeout_s=timeout_s, stdin=_program(task))
-        if result.exit_status == 127:
-            raise NodeError(
-                Phase.SSH,
-                "there is no python3, which a keeper needs",
-                where=host,
-                hint="install python3 there; until then only the guardian beside the console ends a pause",
-            )
-        lines = result.stdout.decode(errors="replace").split("\n")
-        # A login shell may have said something before.
-        line = next((line for line in reversed(lines) if line.strip()), "")
-        try:
-            answer = json.loads(line)
-            error = answer.get("error")
-        except (ValueError, AttributeError):
-            said = result.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
-            raise NodeError(
-                Phase.SSH,
-                f"the keepers' program ended with status {result.exit_status} and no answer"
-                f"{f': {said}' if said else ''}",
-                where=host,
-            ) from None
-        if error is not None:
-            raise NodeError(Phase(answer["phase"]), str(error), where=f"keeper on {host}")
-        found: dict[str, Any] = answer
-        return found
+        return await self._mail.ask(host, name, task, timeout_s=timeout_s)
 
 
 class Keeper:
@@ -224,7 +184,7 @@ class Keeper:
         """Have it wait for `ttl_s` from now.
 
         Raises:
-            NodeError: it has ended (phase `protocol`; the message says how), or as `Keepers.arm`.
+            KeeperOver: it has ended. NodeError: as `Keepers.arm`.
         """
         self._ttl_s = ttl_s
         await self._tell_on(timeout_s)
@@ -281,9 +241,7 @@ class Keeper:
             lines.append(f"renew {self._ttl_s}")
         report = await self._tell(lines, wait_s=0.0, timeout_s=timeout_s)
         if report is None or not report.alive:
-            result = report.result if report else None
-            how = f"{result.outcome}: {result.detail}" if result else "it was killed"
-            raise NodeError(Phase.PROTOCOL, f"the keeper has ended ({how})", where=f"keeper on {self.host}")
+            raise KeeperOver(self.host, report.result if report is not None else None)
 
     async def _tell(self, lines: list[str], *, wait_s: float, timeout_s: float) -> KeeperReport | None:
         task = {"task": "tell", "key": self.key, "lines": lines, "wait_s": wait_s}
@@ -333,17 +291,4 @@ def _result(values: Mapping[str, Any]) -> KeeperResult:
         ended_at_s=values["ended_at_s"],
         held=values["held"],
         exchanges=tuple(Exchange(sent, reply, took_s) for sent, reply, _, took_s in values["exchanges"]),
-    )
-
-
-def _program(task: Mapping[str, Any]) -> bytes:
-    return json.dumps({"boot": _BOOT, "parts": program_parts(), "task": task}).encode()
-
-
-@functools.cache
-def program_parts() -> tuple[tuple[str, str], ...]:
-    """Return the program that runs on the hosts: its modules' full names and their source."""
-    folder = resources.files(_PACKAGE)
-    return tuple(
-        (f"{_PACKAGE}.{part}", folder.joinpath(f"{part}.py").read_text(encoding="utf-8")) for part in PARTS
     )

@@ -32,6 +32,8 @@ from console.operations.outcome import Outcome
 from console.operations.target import Target
 
 _PUT_BACK = re.compile(r"SET (?P<key>\w+) = (?P<value>\d+(?:\.\d+)?)")
+_ENDS_RUNNING = frozenset({"pause", "resume", "kill", "mend"})
+"""Verbs that are over once their target runs; of others that it runs tells nothing."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,10 @@ class LeaseLegacy:
     async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:
         """See `Past.leftover_settings`."""
         return await asyncio.to_thread(self._leftover, bouncer)
+
+    async def unfinished(self, bouncer: str) -> tuple[str | None, ...]:
+        """See `Past.unfinished`."""
+        return await asyncio.to_thread(self._unfinished, bouncer)
 
     async def settled(self, bouncer: str, database: str | None) -> None:
         """See `Past.settled`; what cannot be written is logged: the target runs, and that is what counts."""
@@ -80,6 +86,13 @@ class LeaseLegacy:
                 found[match["key"]] = match["value"]
         return found
 
+    def _unfinished(self, bouncer: str) -> tuple[str | None, ...]:
+        found = {(record.target or "").partition("/")[2] or None for record in self._open_intents(bouncer)}
+        for lease in self._store.orphans():
+            if lease.unrecorded:
+                found |= {one.target.database for one in lease.targets if one.target.bouncer == bouncer}
+        return tuple(sorted(found, key=lambda name: name or ""))
+
     def _open_intents(self, bouncer: str) -> list[Record]:
         try:
             records = unfinished(self._journal.path)
@@ -94,7 +107,7 @@ class LeaseLegacy:
                 self._close(record, target)
             for intent in self._open_intents(target.bouncer):
                 if intent.target == str(target):
-                    self._journal.append("outcome", _mended(intent.run, intent.op, target), last_resort=True)
+                    self._journal.append("outcome", _ended(intent.run, intent.op, target), last_resort=True)
         except (OSError, JournalError) as error:
             _log.warning("the books of a dead run on %s could not be closed: %s", target, error)
 
@@ -147,16 +160,14 @@ def _texts(record: Record) -> list[str]:
     ]
 
 
-def _mended(run: str | None, op: str | None, target: Target) -> dict[str, Any]:
-    return {
-        "run": run,
-        "op": op,
-        "target": str(target),
-        "outcome": Outcome.OK.value,
-        "after": "running",
-        "detail": "its run died; a later one saw it running again",
-        "by": "mend",
-    }
+def _ended(run: str | None, op: str | None, target: Target) -> dict[str, Any]:
+    """Return the outcome of a dead run's verb on a target that was seen running since."""
+    told = {"run": run, "op": op, "target": str(target), "by": "mend"}
+    if op in _ENDS_RUNNING:
+        detail = "its run died; a later one saw it running again"
+        return {**told, "outcome": Outcome.OK.value, "after": "running", "detail": detail}
+    detail = "its run died; what came of it is not known"
+    return {**told, "outcome": Outcome.UNKNOWN.value, "after": None, "detail": detail}
 
 
 def lease_legacy(clock: Clock) -> LeaseLegacy:

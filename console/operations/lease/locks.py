@@ -21,6 +21,7 @@ from urllib.parse import quote
 from console.audit.actor import Actor
 from console.errors import JournalError, RefusedError
 
+BUSY_HINT = "wait until it is over; pooldeck leases shows what is held, and until when"
 _MAX_BYTES = 4096
 
 
@@ -91,7 +92,9 @@ class BouncerLocks:
         except OSError as error:
             held.release()
             raise JournalError(
-                f"the locks of bouncers cannot be kept: {error.strerror or error}", where=str(self._folder)
+                f"the locks of bouncers cannot be kept: {error.strerror or error}; nothing was sent",
+                where=str(self._folder),
+                hint="free space or mend its permissions",
             ) from error
         except RefusedError:
             held.release()
@@ -127,7 +130,9 @@ class BouncerLocks:
             holder = _read(handle)
             os.close(handle)
             raise RefusedError(
-                f"{holder or 'another console'} is still running on {name}", where="operations.busy"
+                f"{holder or 'another console'} is still running on {name}",
+                where="operations.busy",
+                hint=BUSY_HINT,
             ) from None
         except BaseException:
             os.close(handle)

@@ -31,8 +31,8 @@ class Limits:
     """How long it tries to lift one target, new logins included; clients wait for no longer than that."""
     poll_s: float = 1.0
     """How often it looks at what is held."""
-    arm_s: float = 20.0
-    """For its own sessions and keepers, before it says what it covers."""
+    arm_s: float = 3600.0
+    """For its own sessions and keepers, before it says what it covers; its run may wait for less."""
     keeper_s: float = 20.0
     """So long after the last word of its guardian a keeper resumes by itself."""
 
@@ -90,6 +90,13 @@ class Bye:
 
 
 @dataclass(frozen=True, slots=True)
+class Arming:
+    """How far the guardian is with its sessions and keepers, for people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The guardian stands by."""
 
@@ -126,10 +133,12 @@ class Ending:
     reason: str
 
 
-Message = Hello | Beat | Expose | Held | Release | HandOver | Bye | Ready | Failed | Done | News | Ending
+Message = (
+    Hello | Beat | Expose | Held | Release | HandOver | Bye | Arming | Ready | Failed | Done | News | Ending
+)
 _KINDS: Mapping[str, type[Any]] = {
     kind.__name__.lower(): kind
-    for kind in (Beat, Expose, Held, Release, HandOver, Bye, Ready, Failed, Done, News, Ending)
+    for kind in (Beat, Expose, Held, Release, HandOver, Bye, Arming, Ready, Failed, Done, News, Ending)
 }
 
 

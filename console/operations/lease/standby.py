@@ -17,9 +17,16 @@ from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
 from console.errors import NodeError, PooldeckError
 from console.model.derive import ADMIN_DATABASE
+from console.operations.lasting import Tally
 from console.operations.lease.base import LeaseOrder
 from console.operations.lease.keeper_order import order_for
-from console.operations.lease.keepers import Keeper, KeeperOutcome, KeeperResult, Keepers
+from console.operations.lease.keepers import (
+    Keeper,
+    KeeperOutcome,
+    KeeperOver,
+    KeeperResult,
+    Keepers,
+)
 from console.operations.lease.store import LeasePhase
 from console.operations.lease.watch import Guarded
 from console.operations.step import why
@@ -59,10 +66,14 @@ class Standby:
         """Host and key of each."""
         return tuple((keeper.host, keeper.key) for keeper in self._armed.values())
 
-    async def arm(self, guarded: Sequence[Guarded], *, timeout_s: float) -> tuple[str, ...]:
-        """Arm one for each target whose bouncer is reached over SSH; say where there is none, and why."""
+    async def arm(self, guarded: Sequence[Guarded], tally: Tally, *, timeout_s: float) -> tuple[str, ...]:
+        """Arm one for each target whose bouncer is reached over SSH; say where there is none, and why.
+
+        Each is counted in `tally`.
+        """
         wanted = [one for one in guarded if self._bouncers[one.target.bouncer].host is not None]
-        notes = await asyncio.gather(*(self._arm(one, timeout_s) for one in wanted))
+        tally.of = len(wanted)
+        notes = await asyncio.gather(*(tally.count(self._arm(one, timeout_s)) for one in wanted))
         return tuple(note for note in notes if note is not None)
 
     async def renew(self, guarded: Sequence[Guarded]) -> None:
@@ -131,6 +142,14 @@ class Standby:
             return
         try:
             await keeper.renew(self._ttl_s)
+        except KeeperOver as error:
+            result = error.result
+            if result is not None and result.outcome not in (KeeperOutcome.RESUMED, KeeperOutcome.FAILED):
+                # At the end of a pause it sees the target run before it is let go; what that means for the
+                # lease the guardian sees for itself.
+                _log.info("the keeper %s on %s: %s", keeper.key, keeper.host, result.detail)
+                return
+            self._fell_silent(place, error)
         except NodeError as error:
             self._fell_silent(place, error)
         except Exception:

@@ -16,6 +16,7 @@ from console.clock import Clock
 from console.config.credentials import Passwords
 from console.config.schema import Inventory
 from console.errors import PooldeckError
+from console.operations.lease.arming import stand_by
 from console.operations.lease.base import LeaseOrder
 from console.operations.lease.books import Books
 from console.operations.lease.evidence import Standing, served
@@ -96,17 +97,16 @@ class Ward:
         """Host and key of every keeper."""
         return self._standby.places
 
-    async def arm(self) -> tuple[Mapping[int, str], tuple[str, ...]]:
-        """Open a session on every bouncer, and arm the keepers; return what is not covered, and notes."""
-        limit_s = self._limits.arm_s
-        opening = {name: asyncio.create_task(watch.open()) for name, watch in self._watches.items()}
-        keeping = asyncio.create_task(self._standby.arm(self.guarded, timeout_s=limit_s))
-        try:
-            await asyncio.wait({*opening.values(), keeping}, timeout=limit_s + 1.0)
-        finally:
-            for task in (*opening.values(), keeping):
-                task.cancel()
-            await asyncio.gather(*opening.values(), keeping, return_exceptions=True)
+    async def arm(self, tell: Callable[[str], None]) -> tuple[Mapping[int, str], tuple[str, ...]]:
+        """Open a session on every bouncer, and arm the keepers; return what is not covered, and notes.
+
+        `tell` is told how far that is, while it lasts.
+        """
+        # Those that are armed first would else be silent for as long as the last one takes.
+        self._start(self._standby.renew(self.guarded))
+        opening, notes = await stand_by(
+            self._watches, self._standby, self.guarded, limit_s=self._limits.arm_s, tell=tell
+        )
         uncovered: dict[int, str] = {}
         for one in self.guarded:
             reason = self._why_not(one, opening[one.target.bouncer])
@@ -114,10 +114,8 @@ class Ward:
                 uncovered[one.place] = reason
                 one.phase = LeasePhase.UNCOVERED
         await asyncio.gather(*(self._standby.release(place) for place in uncovered))
-        notes = _notes_of(keeping)
         for name in self._watches:
             self._start(self._keep_looking(name))
-        self._start(self._standby.renew(self.guarded))
         return uncovered, notes
 
     def expose(self, places: Iterable[int], longest_s: float) -> None:
@@ -388,14 +386,3 @@ class Ward:
         """Return a receipt that tells of nothing sent."""
         now_s = self._means.clock.wall_s()
         return TargetReceipt(one.target, outcome, detail, before, None, started_at_s=now_s, duration_s=0.0)
-
-
-def _notes_of(keeping: asyncio.Task[tuple[str, ...]]) -> tuple[str, ...]:
-    """Keepers are a second net: nothing that goes wrong with them is more than a note."""
-    if keeping.cancelled():
-        return ("keepers: not armed in time",)
-    error = keeping.exception()
-    if error is not None:
-        _log.error("keepers", exc_info=error)
-        return (f"keepers: internal error: {type(error).__name__}",)
-    return keeping.result()

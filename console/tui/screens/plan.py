@@ -68,6 +68,7 @@ class PlanScreen(DeckScreen):
         self._plan: Plan | None = None
         self._verdict: Verdict | None = None
         self._view: PlanView | None = None
+        self._submitted = False
 
     @property
     def place(self) -> str:
@@ -91,6 +92,16 @@ class PlanScreen(DeckScreen):
         """Start planning."""
         super().on_mount()
         self._keep_planning()
+
+    def on_screen_resume(self) -> None:
+        """Have a guardian ready by the time that this is agreed to."""
+        super().on_screen_resume()
+        self._service.expect(self._wish.op)
+
+    def on_unmount(self) -> None:
+        """Left without a run, there is nothing to guard."""
+        if not self._submitted:
+            self._service.expect_nothing()
 
     @property
     def _service(self) -> OperationService:
@@ -239,6 +250,7 @@ class PlanScreen(DeckScreen):
                 plan, verdict, message.phrase or None, request=self._request, answer=answer
             )
             run = self._service.submit(plan, permit)
+            self._submitted = True
         except PooldeckError as error:
             self.deck.complain(error)
             self.deck.go_back()

@@ -17,7 +17,7 @@ from console.operations.service import Run
 from console.tui import keys
 from console.tui.parts import OpeningGrid, PlainGrid, content
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
-from console.tui.receipt_text import counts, receipt_cells
+from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
@@ -30,7 +30,7 @@ from widgets.grid_messages import Activated, CursorMoved
 from widgets.log_view import Level, LogLine, LogView
 
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
-_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING})
+_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING})
 """Told again and again while they last."""
 
 
@@ -216,7 +216,7 @@ def is_news(event: Event, told: Event | None) -> bool:
     """What lasts is told several times a second: a line each would push the rest off the screen."""
     if told is None or event.kind not in _REPEATED or told.kind is not event.kind:
         return True
-    pause_s = 1.0 if event.kind is EventKind.WAITING else 5.0
+    pause_s = 5.0 if event.kind is EventKind.HOLDING else 1.0
     return told.target != event.target or event.at_s - told.at_s >= pause_s
 
 
@@ -279,5 +279,5 @@ def _cells(run: Run, progress: Progress) -> list[str | Toned]:
         return [*head, Toned(word, "warning" if progress.hold is not None else "accent"), progress.counts]
     tone = TONE_NAMES.get(OUTCOME_TONES[receipt.outcome], "accent")
     details = "; ".join(target.detail for target in receipt.targets)
-    detail = details if len(receipt.targets) == 1 else counts(receipt)
+    detail = details if len(receipt.targets) == 1 else receipt.counts
     return [*head, Toned(receipt.outcome.value, tone), detail]

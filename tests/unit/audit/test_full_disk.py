@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -20,51 +19,15 @@ from console.audit.lines import parse_line
 from console.audit.reserve import RESERVE_BYTES, reserve_path
 from console.audit.verify import verify_journal
 from console.errors import JournalError
+from tests.harness.disks import LIMIT_S, fill, small_disk, use_up
 from tests.unit.audit.kit import new_journal
-
-LIMIT_S = 60.0
-DISK_BYTES = 1_048_576
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(folder)],
-        capture_output=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.decode(errors='replace').strip()}")
-    try:
+    with small_disk(tmp_path / "disk") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], timeout=LIMIT_S, check=True)
-
-
-def fill(folder: Path, leave_bytes: int = 0) -> Path:
-    """Use up the disk, but for whole pages in `leave_bytes`."""
-    filler = folder / "filler"
-    free = os.statvfs(folder)
-    with filler.open("ab", buffering=0) as handle:
-        handle.write(b"f" * (free.f_bavail * free.f_frsize - leave_bytes))
-        if not leave_bytes:
-            use_up(handle)
-    return filler
-
-
-def use_up(handle: BinaryIO) -> None:
-    """Write until there is no room for a byte."""
-    while True:
-        try:
-            handle.write(b"f")
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                return
-            raise
 
 
 def kinds(journal: Journal) -> list[str]:

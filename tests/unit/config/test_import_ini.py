@@ -66,6 +66,25 @@ def test_no_password_is_copied_anywhere(tmp_path: Path) -> None:
     assert "password =" not in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "app = host=db password=correct hunter2",
+        "app = host=db password=correct hunter2=",
+        "app = host=db password=correct hunter2='",
+        "app = host=db password='correct'hunter2 hunter2",
+        "app = host=db password='correct hunter2",
+        "hunter2 'and the rest of a password that was broken in two",
+    ],
+)
+def test_part_of_a_password_without_quotes_is_in_no_error(tmp_path: Path, line: str) -> None:
+    with pytest.raises(IniError, match="syntax error") as caught:
+        made(tmp_path, f"[databases]\n{line}\n{MAIN}")
+    error = caught.value
+    assert "hunter2" not in f"{error!r} {error} {error.hint}"
+    assert error.where == f"{tmp_path}/pgbouncer.ini:2"
+
+
 def test_guesses_are_told(tmp_path: Path) -> None:
     notices = "\n".join(made(tmp_path, FULL).notices)
     assert "reached at 127.0.0.1, so from this machine only" in notices

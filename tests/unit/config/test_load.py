@@ -223,6 +223,7 @@ def test_one_mistake_is_one_line(tmp_path: Path, old: str, new: str, problem: st
     assert problem in line
 
 
+@pytest.mark.trap("T21")
 def test_two_bouncers_at_one_address_are_a_mistake(tmp_path: Path) -> None:
     one = 'monitor_user = "m"\ntcp = "localhost:6432"\n'
     other = 'monitor_user = "m"\ntcp = "127.0.0.1:6432"\n'

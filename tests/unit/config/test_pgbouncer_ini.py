@@ -18,9 +18,9 @@ from console.config.pgbouncer_ini import (
     Entry,
     IniError,
     Place,
-    connection_pairs,
     read_ini,
 )
+from console.config.pgbouncer_pairs import connection_pairs
 from tests.harness.servers import pgbouncer_executable
 
 _SECTION = re.compile(r"DEBUG parse_ini_file: \[(.*)\]$")
@@ -98,6 +98,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.trap("T29")
 def test_we_read_what_pgbouncer_reads(folder: Path, text: str, pgbouncer_version: str) -> None:
     (folder / "main.ini").write_text(QUIET + text, newline="")
     theirs = PgBouncerSaw(folder, pgbouncer_version)

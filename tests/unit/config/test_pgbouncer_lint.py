@@ -106,9 +106,12 @@ def test_a_mistake_in_an_include_stands_at_its_own_line() -> None:
         ("[peers]", V1_18, "before 1.19 PgBouncer knows no section [peers]"),
         ("[databases]\n'a b' = host=x", V1_24, "before 1.25 a key in quotes is a syntax error"),
         ("[databases]\na = host=x load_balance_hosts=disable", V1_18, "load_balance_hosts came with 1.24"),
+        ("[databases]\na = host=x reserve_pool_size=1", V1_18, "reserve_pool_size came with 1.24"),
+        ('[databases]\n"a b" = host=x', V1_26, "syntax error"),
         ("auth_type = ldap", V1_24, "auth_type must be one of any, trust"),
     ],
 )
+@pytest.mark.trap("T24", "T29")
 def test_what_a_version_does_not_know_is_told_with_the_one_that_does(
     line: str, version: Version, words: str
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.config.selector import Selected, parse_selector
+from console.config.selector import Besides, Selected, parse_selector
 from console.errors import SelectorError
 
 
@@ -112,6 +112,27 @@ def test_a_term_that_matches_nothing_is_named_with_what_is_near(
         chosen(text)
     assert message in caught.value.message
     assert (hint is None and caught.value.hint is None) or (hint or "?") in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("primary", "primary is a Postgres node, and pause acts on bouncers", "names here: edge-1a, "),
+        ("core,!replica", "'!replica': replica is a Postgres node, and", "names here: edge-1a, "),
+        ("prim*/app", "'prim*/app': primary is a Postgres node, and", "names here: edge-1a, "),
+        ("@role=rw", "'@role=rw': primary is a Postgres node, and", "names here: edge-1a, "),
+        ("core-db", "core-db is a Postgres node, and pause acts on bouncers", "did you mean core?"),
+        ("zzz", "'zzz' matches no node", "nodes here: edge-1a, "),
+    ],
+)
+def test_a_term_that_names_the_other_kind_is_told_so(text: str, message: str, hint: str) -> None:
+    others = (Node("primary", {"role": "rw"}), Node("replica"), Node("core-db"))
+    besides = Besides(others, "a Postgres node", "pause acts on bouncers")
+    with pytest.raises(SelectorError) as caught:
+        parse_selector(text).select(FLEET, besides)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert parse_selector("all").select(FLEET, besides) == parse_selector("all").select(FLEET)
 
 
 @pytest.mark.parametrize(

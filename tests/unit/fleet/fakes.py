@@ -10,7 +10,7 @@ from typing import Any
 from console.config.schema import Inventory
 from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase
 from console.model.fleet import PostgresReading
-from console.model.rows import Stats
+from console.model.rows import Setting, Stats
 from console.model.table import ResultTable
 from console.model.version import Version
 
@@ -82,6 +82,8 @@ class FakePooler:
     asked: list[str] = field(default_factory=list)
     sessions: int = 0
     open_sessions: int = 0
+    shut: bool = False
+    """Nobody new is let in."""
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_asked(self, what: str, times: int = 1) -> None:
@@ -171,6 +173,10 @@ class FakeSource:
         if pooler.connect_error is not None:
             raise pooler.connect_error
         return FakeReader(pooler)
+
+    async def lets_nobody_in(self, name: str, config: Mapping[str, Setting], /) -> bool:
+        del config
+        return self.poolers[name].shut
 
 
 @dataclass

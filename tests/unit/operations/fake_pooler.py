@@ -53,6 +53,10 @@ class FakePooler:
     disabled_databases: set[str] = field(default_factory=set)
     busy_servers: int = 0
     """Server connections of pool app/app that are never released."""
+    waiting: int = 0
+    """Clients of pool app/app that wait."""
+    longest_s: int = 0
+    """How long the oldest of them has waited."""
     mode: str = "transaction"
     config: dict[str, tuple[str, str]] = field(default_factory=lambda: dict(CONFIG))
     executed: list[str] = field(default_factory=list)
@@ -140,6 +144,8 @@ class FakePooler:
             "database": "app",
             "user": "app",
             "cl_active": str(len(self.clients)),
+            "cl_waiting": str(self.waiting),
+            "maxwait": str(self.longest_s),
             "sv_active": str(self.busy_servers),
             "sv_idle": "0" if held else "2",
             "pool_mode": self.mode,

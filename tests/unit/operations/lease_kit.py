@@ -114,7 +114,12 @@ class Bed:
         self.told: list[tuple[str, str]] = []
         self.over: asyncio.Task[int] | None = None
 
-    async def open(self, order: LeaseOrder | None = None, limits: Limits | None = None) -> GuardianLease:
+    async def open(
+        self,
+        order: LeaseOrder | None = None,
+        limits: Limits | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> GuardianLease:
         """Start a guardian and return the lease once it stands by."""
         wanted = order or order_for()
         names = {cover.target.bouncer for cover in wanted.covers}
@@ -128,7 +133,9 @@ class Bed:
             end.setblocking(False)
         journal = Journal(self.journal_path, SystemClock(), self.actor)
         self.over = asyncio.create_task(guard(its, self._means, journal, self.store, self.actor))
-        lease = GuardianLease(wanted, lambda name, text: self.told.append((name, text)), ours, 0)
+        lease = GuardianLease(
+            wanted, lambda name, text: self.told.append((name, text)), ours, 0, progress=progress
+        )
         hello = Hello(
             wanted,
             inventory.model_dump(mode="json"),

@@ -15,8 +15,8 @@ SHORT = {
     "console.operations.ending.WATCH_ENDS_S": 0.1,
     "console.operations.ending.REFUSED_LIMIT_S": 0.2,
     "console.operations.kill_client.GONE_LIMIT_S": 0.1,
-    "console.operations.resume.WARM_LIMIT_S": 0.1,
-    "console.operations.resume.READ_BACK_LIMIT_S": 0.2,
+    "console.operations.shield.WARM_LIMIT_S": 0.1,
+    "console.operations.sending.READ_BACK_LIMIT_S": 0.2,
     "console.operations.pausing.RESCUE_LIMIT_S": 0.2,
     "console.operations.pausing.LATE_LIMIT_S": 0.05,
 }

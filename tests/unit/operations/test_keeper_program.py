@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from console.errors import NodeError, Phase
 from console.operations.lease import keeper_pooler
 from console.operations.lease.keeper_order import KeeperOrder
-from console.operations.lease.keepers import PARTS, KeeperOutcome, Keepers, program_parts
+from console.operations.lease.keeper_program import PARTS, program_parts
+from console.operations.lease.keepers import KeeperOutcome, Keepers
 from console.transport.base import CommandResult, TcpAddress
 from console.transport.fake import FakeTransport
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tests.unit.operations.lease_kit import EDGE, order_for
 ME = ProcessMark.of(Actor.current({}))
 DEAD = replace(ME, started="1")
 APP = Target("edge", "app")
+LIMIT_S = 10.0
 
 
 class Folder:
@@ -81,3 +84,31 @@ async def test_what_a_guardian_could_not_record_is_recorded_at_the_end(folder: F
     assert [record["what"] for record in records if record["kind"] == "lease"] == [
         ["outcome of edge: no space"]
     ]
+
+
+def intent_of_a_dead_process(folder: Folder, op: str, target: str) -> None:
+    """Record an intent as another process, which is gone by now."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(LIMIT_S)
+    actor = replace(Actor.current({}), pid=gone.pid, started="1")
+    journal = Journal(folder.journal.path, SystemClock(), actor)
+    journal.append("intent", {"run": f"run-{op}", "op": op, "target": target, "statements": []})
+
+
+async def test_an_intent_of_a_dead_run_gets_the_end_that_is_true(folder: Folder) -> None:
+    for op, target in (("pause", "edge"), ("reload", "edge"), ("pause", "edge/app"), ("pause", "other")):
+        intent_of_a_dead_process(folder, op, target)
+    assert await folder.legacy.unfinished("edge") == (None, "app")
+    await folder.legacy.settled("edge", None)
+    assert await folder.legacy.unfinished("edge") == ("app",)
+    records = [json.loads(line) for line in folder.journal.path.read_text().splitlines()]
+    ends = {record["op"]: (record["outcome"], record["after"]) for record in records if "outcome" in record}
+    assert ends == {"pause": ("ok", "running"), "reload": ("unknown", None)}
+
+
+async def test_a_lease_with_something_to_record_has_no_end_yet(folder: Folder) -> None:
+    folder.leave(LeasePhase.RELEASED, LeasePhase.RELEASED, unrecorded=("outcome of edge: no space",))
+    assert await folder.legacy.unfinished("edge") == (None, "app")
+    assert await folder.legacy.unfinished("other") == ()
+    await folder.legacy.settled("edge", None)
+    assert await folder.legacy.unfinished("edge") == ()

@@ -73,7 +73,10 @@ class _World:
             case Do.HELD if self.owner == "run" and not (self.held or self.released):
                 lease.held([EDGE])
                 self.held = True
-                await until(self._has_baseline)
+                await until(self._is_noted)
+                # What is looked at next gives the baseline; the look after that begins once it is taken.
+                looks = self.pooler.looks + 2
+                await until(lambda: self.pooler.looks >= looks)
             case Do.RESUME if self.owner == "run":
                 self._running()
             case Do.RELEASE if self.exposed and not self.pooler.paused and not self.released:
@@ -101,7 +104,7 @@ class _World:
         self.pooler.paused, self.owner = False, None
         self.pooler.traffic["app"] = self.pooler.traffic.get("app", 0) + 100
 
-    def _has_baseline(self) -> bool:
+    def _is_noted(self) -> bool:
         found = self.bed.store.list_leases()
         return bool(found) and found[0].targets[0].phase is not LeasePhase.EXPOSED
 

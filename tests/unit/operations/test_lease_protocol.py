@@ -10,6 +10,7 @@ import pytest
 from console.audit.actor import Actor
 from console.operations.lease import protocol
 from console.operations.lease.protocol import (
+    Arming,
     Beat,
     Bye,
     Done,
@@ -49,6 +50,7 @@ MESSAGES = (
     Ready(((1, "no way there"),), ("no keeper",)),
     Failed("no journal"),
     Done(7),
+    Arming("37 of 100 sessions open"),
     News(0, "somebody resumed it\n"),
     Ending("its run is gone"),
 )

@@ -9,7 +9,7 @@ import pytest
 
 from console.config.schema import Inventory
 from console.errors import NodeError, Phase
-from console.operations.lease.keepers import Keeper, KeeperOutcome, KeeperResult
+from console.operations.lease.keepers import Keeper, KeeperOutcome, KeeperOver, KeeperResult
 from console.operations.lease.standby import Standby
 from console.operations.lease.store import LeasePhase
 from console.operations.lease.watch import Guarded
@@ -83,6 +83,18 @@ async def test_one_that_does_not_answer_leaves_the_others_renewed(error: Excepti
     assert hand.keepers[1].renewed > 1
     if isinstance(error, NodeError):
         assert hand.told == [(1, "its keeper does not answer: no way there (ssh)")], "told once"
+
+
+async def test_a_keeper_that_ended_with_the_pause_is_no_news() -> None:
+    """At the end of every pause it sees the target run, perhaps before it is let go."""
+    hand = _Hand(LeasePhase.HELD, LeasePhase.HELD, LeasePhase.HELD)
+    details: dict[str, Any] = {"detail": "why", "ended_at_s": 0.0, "held": True, "exchanges": ()}
+    hand.keepers[1].error = KeeperOver("far", KeeperResult(KeeperOutcome.NOT_PAUSED, **details))
+    hand.keepers[2].error = KeeperOver("far", None)
+    await hand.renewals(3)
+    assert hand.told == [
+        (2, "its keeper does not answer: the keeper has ended (it was killed) (protocol)"),
+    ]
 
 
 async def test_what_a_keeper_did_is_told_when_it_is_let_go() -> None:

@@ -268,6 +268,7 @@ async def test_what_cannot_be_resumed_stays_with_the_guardian(fleet: Fleet) -> N
     assert lease.left_to_guardian == {Target("b1")}
 
 
+@pytest.mark.trap("T8")
 async def test_waves_of_a_reload_wait_for_the_gate_and_keep_peers_apart(fleet: Fleet) -> None:
     begun: list[str] = []
 
@@ -287,6 +288,47 @@ async def test_a_gate_that_does_not_open_stops_the_run(fleet: Fleet) -> None:
     assert "the gate after wave 1 did not open" in receipt.targets[1].detail
     assert "password authentication failed" in receipt.targets[1].detail
     assert fleet.changed() == {"a1": ["RELOAD"]}
+
+
+async def test_clients_that_waited_before_the_run_do_not_keep_the_gate_shut(fleet: Fleet) -> None:
+    fleet.poolers["a1"].waiting, fleet.poolers["a1"].longest_s = 8, 40
+    plan = await fleet.service.plan("reload", "all", rollout=rolling("1,100%"))
+    assert [text for text in plan.group_warnings if "a1 (app/app, 40.0 s)" in text]
+    assert outcomes(await fleet.do("reload", rollout=rolling("1,100%"))) == dict.fromkeys(NAMES, "ok")
+
+    plan = await fleet.service.plan("reload", "all", rollout=rolling("100%"))
+    assert [len(wave) for wave in plan.waves] == [3, 1], "a1 and a2 are peers"
+    plan = await fleet.service.plan("reload", "b1,a1", rollout=rolling("1"))
+    assert [str(target) for wave in plan.waves for target in wave] == ["a1", "b1"]
+    fleet.poolers["a1"].longest_s, fleet.poolers["b1"].longest_s = 0, 40
+    plan = await fleet.service.plan("reload", "b1,a1", rollout=rolling("1"))
+    assert not plan.group_warnings, "after the last wave stands no gate"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "longest_s", "told"),
+    [(9, 0, "a1: 9 clients waiting, 8 before"), (8, 7, "a1: a client of app/app has waited 7.0 s")],
+)
+async def test_clients_that_wait_more_than_before_keep_the_gate_shut(
+    fleet: Fleet, waiting: int, longest_s: int, told: str
+) -> None:
+    pooler = fleet.poolers["a1"]
+    pooler.waiting = 8
+
+    def worsens(_statement: str) -> None:
+        pooler.waiting, pooler.longest_s = waiting, longest_s
+
+    pooler.after_execute = worsens
+    receipt = await fleet.do("reload", rollout=rolling("1,100%"))
+    assert outcomes(receipt) == {"a1": "ok", "a2": "skipped", "b1": "skipped", "b2": "skipped"}
+    assert told in receipt.targets[1].detail
+
+
+async def test_peers_whose_clients_waited_before_do_not_keep_the_gate_shut(fleet: Fleet) -> None:
+    """The gate looks at who stands in for what was shut down: how its clients waited is noted first."""
+    fleet.poolers["a2"].waiting, fleet.poolers["a2"].longest_s = 8, 40
+    receipt = await fleet.do("shutdown", "a1,b1", rollout=rolling("1"), mode="now", allow_last=True)
+    assert outcomes(receipt) == {"a1": "ok", "b1": "ok"}
 
 
 async def test_too_many_failures_stop_the_run_and_fewer_do_not(fleet: Fleet) -> None:

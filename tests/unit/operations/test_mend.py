@@ -27,12 +27,16 @@ class Past:
         self.known: list[Claim] = []
         self.settings: dict[str, str] = {}
         self.closed: list[tuple[str, str | None]] = []
+        self.unended: tuple[str | None, ...] = ()
 
     async def claims(self) -> tuple[Claim, ...]:
         return tuple(self.known)
 
     async def leftover_settings(self, bouncer: str) -> Mapping[str, str]:  # noqa: ARG002
         return self.settings
+
+    async def unfinished(self, bouncer: str) -> tuple[str | None, ...]:  # noqa: ARG002
+        return self.unended
 
     async def settled(self, bouncer: str, database: str | None) -> None:
         self.closed.append((bouncer, database))
@@ -46,7 +50,7 @@ class Scene:
             Inventory(
                 fleet="test",
                 environment="production",
-                bouncers=(Bouncer(name="edge", tcp="127.0.0.1:6432", admin_user="a", monitor_user="m"),),
+                bouncers=(Bouncer(name="edge", tcp="127.0.0.1:6432", admin_user="admin", monitor_user="m"),),
             ),
             Reach(pooler, past=self.past),
             Journal(folder / "journal.jsonl", SystemClock(), Actor.current({})),
@@ -158,3 +162,11 @@ async def test_the_books_of_a_dead_run_are_closed_when_its_target_runs_again(sce
     assert (await scene.mend()).outcome == "no change"
     assert set(scene.past.closed) == {("edge", None), ("edge", "app")}
     assert scene.pooler.changing() == []
+
+
+async def test_what_a_dead_run_left_without_an_end_is_closed_although_nothing_is_held(scene: Scene) -> None:
+    scene.past.unended = (None, "app", "gone")
+    scene.past.known = [claim("app", alive=True)]
+    assert not (await scene.plan()).changes, "nobody is asked for it"
+    await scene.mend()
+    assert scene.past.closed == [("edge", None)], "app is a living run's, and gone is not listed"

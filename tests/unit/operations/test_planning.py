@@ -116,6 +116,7 @@ async def test_a_plan_says_what_it_hits_and_how_long_clients_can_wait(
 
 
 @pytest.mark.parametrize(("timeout_s", "hold_s", "fits"), [(120, 0, False), (5, 110, True), (5, 111, False)])
+@pytest.mark.trap("T11")
 async def test_a_pause_longer_than_clients_wait_is_refused(
     bench: Bench, timeout_s: float, hold_s: float, fits: bool
 ) -> None:
@@ -124,6 +125,19 @@ async def test_a_pause_longer_than_clients_wait_is_refused(
     assert isinstance(verdict, Deny) is not fits
     if isinstance(verdict, Deny):
         assert "query_wait_timeout cuts them after 120 s" in verdict.reason
+
+
+@pytest.mark.trap("T11")
+@pytest.mark.parametrize("key", ["query_timeout", "client_login_timeout"])
+async def test_whatever_cuts_a_waiting_client_first_bounds_a_pause(
+    bench: Bench, pooler: FakePooler, key: str
+) -> None:
+    pooler.config[key] = ("20", "0")
+    fits = await bench.service.plan("pause", "edge", timeout_s=5, hold_s=10)
+    assert not isinstance(bench.service.judge(fits), Deny)
+    verdict = bench.service.judge(await bench.service.plan("pause", "edge", timeout_s=5, hold_s=11))
+    assert isinstance(verdict, Deny)
+    assert f"{key} cuts them after 20 s" in verdict.reason
 
 
 async def test_below_1_19_a_read_only_session_says_that_it_cannot_tell(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from console.operations.lease import keeper_wire
+from console.operations.lease.base import GUARDIAN_NAME, KEEPER_NAME
 from console.operations.radius import Radius, radius_lines
 from console.operations.radius_warnings import (
     idle_in_transaction,
@@ -68,6 +71,25 @@ async def test_no_line_is_wider_than_a_plan_and_no_name_draws_on_the_terminal() 
     assert max(map(len, radius_lines(found))) <= 66
 
 
+async def test_a_guardian_and_a_keeper_are_not_taken_for_somebody_else() -> None:
+    console = busy()
+    guard = {"database": "pgbouncer", "user": "admin", "addr": "unix", "port": 6432}
+    console.clients.append({**guard, "ptr": "k4", "application_name": GUARDIAN_NAME})
+    console.clients.append({**guard, "ptr": "k5", "application_name": KEEPER_NAME})
+    person, standing_by = (await radius_of(console)).warnings
+    assert person.startswith("somebody else is at this admin console and may act too: root@unix psql")
+    assert "pooldeck" not in person
+    assert standing_by.startswith("a run of Pooldeck holds something here, or is about to, and")
+    assert "pooldeck_guardian" in standing_by
+    assert "pooldeck_keeper" in standing_by
+    assert standing_by.endswith("; pooldeck leases")
+
+
+def test_a_keeper_calls_itself_what_it_is_known_by() -> None:
+    source = Path(keeper_wire.__file__).read_text()
+    assert f'"application_name", "{KEEPER_NAME}"' in source
+
+
 async def test_groups_that_do_not_fit_the_line_are_summed() -> None:
     console = Console(clients=[{"application_name": f"application-{n}", "ptr": str(n)} for n in range(9)])
     lines = radius_lines(await radius_of(console))
@@ -79,6 +101,7 @@ def pause_warnings(found: Radius, budget_s: float = 5.0, timeout_s: float | None
     return waiting_warnings(found, budget_s=budget_s, query_wait_timeout_s=timeout_s)
 
 
+@pytest.mark.trap("T10")
 async def test_transactions_older_than_the_pause_may_take_are_told_with_the_oldest() -> None:
     found = await radius_of(
         busy(), backends=Nodes(backend(71, 4001, xact_age_s=4.9), blocked(xact_age_s=60.0))

@@ -120,6 +120,7 @@ def test_a_setting_without_a_default_is_said_to_stay() -> None:
     )
 
 
+@pytest.mark.trap("T25")
 def test_a_setting_that_surprises_is_explained() -> None:
     found = expected_reload(seen(), files(stats_period="30"))
     assert "its timer is set at the start" in found.warnings[0]
@@ -178,6 +179,7 @@ def test_a_changed_forced_user_kills_from_1_26_on(version: str, doomed: int) -> 
     assert any("dies at the next query: 4 clients" in warning for warning in found.warnings) is bool(doomed)
 
 
+@pytest.mark.trap("T20")
 def test_more_room_in_the_pools_asks_for_room_in_postgres() -> None:
     two = (POOL, replace(POOL, user="v"))
     found = expected_reload(seen(pools=two), files(replace(APP, pool_size=40)))

@@ -161,6 +161,7 @@ async def test_an_admin_who_is_no_longer_among_the_users_refuses_the_reload(
     ("version", "mode", "warned"),
     [("1.18.0", "prefer", True), ("1.18.0", "disable", False), ("1.24.1", "prefer", False)],
 )
+@pytest.mark.trap("T8")
 async def test_versions_that_reconnect_all_servers_say_so(
     bench: Bench, pooler: FakePooler, version: str, mode: str, warned: bool
 ) -> None:

@@ -11,7 +11,7 @@ from console.operations.outcome import Outcome, RunReceipt, TargetReceipt, Unrea
 from console.operations.plan import Plan
 from console.operations.render import plan_text
 from console.operations.render_layout import grouped, labelled, table
-from console.operations.render_receipt import counts_text, cut_text, receipt_text, run_text
+from console.operations.render_receipt import cut_text, receipt_text, run_text
 from console.operations.rollout import Rollout, Share, parse_serial
 from console.operations.target import Target
 from tests.unit.operations.test_many import NAMES, Fleet
@@ -105,6 +105,29 @@ async def test_on_a_terminal_of_80_columns_nothing_is_wider(fleet: Fleet, verbos
     assert "a_database_of_some_length" in text.replace("\n", "").replace(" ", "") or verbose
 
 
+@pytest.mark.parametrize(("verbose", "selector"), [(False, "all"), (True, "all"), (False, "a1")])
+async def test_on_a_terminal_of_40_columns_the_table_does_without_some(
+    fleet: Fleet, verbose: bool, selector: str
+) -> None:
+    fleet.unreachable = {"b2"}
+    text = plan_text(await plan_of(fleet, selector=selector), width=40, verbose=verbose)
+    assert [line for line in text.splitlines() if len(line) > 40] == []
+    if selector == "all":
+        assert next(line.split() for line in text.splitlines() if "TARGET" in line) == [
+            "TARGET",
+            "STATE",
+            "CLIENTS",
+            "SENDS",
+        ]
+
+
+async def test_how_to_see_more_comes_last(fleet: Fleet) -> None:
+    plan = await plan_of(fleet)
+    warned = replace(plan, group_warnings=("no healthy member of @zone=a is left: all are targets",))
+    assert plan_text(warned).splitlines()[-1] == "  more       -v shows every target in full"
+    assert "-v" not in plan_text(warned, verbose=True)
+
+
 async def test_in_a_pipe_a_fact_is_a_line(fleet: Fleet) -> None:
     text = plan_text(await plan_of(fleet))
     (line,) = [line for line in text.splitlines() if "verified" in line]
@@ -176,10 +199,11 @@ def test_a_run_on_many_is_a_table_and_below_it_what_needs_attention() -> None:
     ]
     assert lines[6:] == ["", "b1:", "  next       mend it", "", "  warning    be careful"]
     assert run_text(run, brief=True).splitlines() == lines[:6]
-    assert counts_text(run) == "2 ok, 1 skipped, 1 failed, 1 unreachable"
+    assert run.counts == "2 ok, 1 skipped, 1 failed, 1 unreachable"
     assert max(map(len, run_text(run, width=TERMINAL).splitlines())) <= TERMINAL
 
 
+@pytest.mark.trap("T11")
 def test_a_receipt_tells_when_clients_are_cut() -> None:
     cut = receipt("a1", Outcome.FAILED, clients_cut_at_s=1_000_060.0)
     assert cut_text(cut, 1_000_000.0) == "the first waiting clients are cut from 13:47:40 UTC (in 60 s) on"

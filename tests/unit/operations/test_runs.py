@@ -127,6 +127,23 @@ async def test_somebody_elses_undrained_pause_is_waited_for_and_left_alone(
     assert pooler.changing() == []
 
 
+async def test_a_pause_that_somebody_ended_just_before_its_own_end_is_not_told_as_held(
+    bench: Bench, pooler: FakePooler
+) -> None:
+    async with bench.service:
+        run = bench.submit(await bench.service.plan("pause", "edge", hold_s=20))
+        async with asyncio.timeout(10):
+            async for event in run.events():
+                if event.kind is EventKind.HOLDING:
+                    pooler.paused = False
+                    run.end_hold()
+                    break
+        receipt = (await run.receipt()).targets[0]
+    assert (receipt.outcome, receipt.after) == (Outcome.OK, "running")
+    assert "somebody else" in receipt.detail
+    assert any("somebody else" in warning for warning in receipt.warnings)
+
+
 async def test_a_setting_put_to_zero_is_put_back_although_resume_fails(
     bench: Bench, pooler: FakePooler
 ) -> None:

@@ -20,7 +20,7 @@ from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.reach import Reach
 from console.operations.service import OperationService
 from console.postgres.activity import Backend
-from console.postgres.sessions import Surroundings
+from console.postgres.sessions import Rights, Surroundings
 from tests.unit.operations.fake_pooler import FakePooler
 
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -75,6 +75,9 @@ class FakeNode:
 
     async def surroundings(self, pids: Collection[int], *, timeout_s: float) -> Mapping[int, Surroundings]:  # noqa: ARG002
         return {} if self.backend is None else {self.backend.pid: Surroundings(self.kind, ())}
+
+    async def rights(self, *, timeout_s: float) -> Rights:  # noqa: ARG002
+        return Rights("postgres", superuser=True, signals=True, sees=True, signals_autovacuum=None)
 
     async def signal(self, pid: int, started_at: datetime, *, terminate: bool, timeout_s: float) -> bool:  # noqa: ARG002
         self.before_signal()

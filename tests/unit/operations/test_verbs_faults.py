@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from console.errors import AdminError, DeadlineError, LostConnection, NodeError, Phase
 from console.operations import ending
-from console.operations.outcome import Outcome
+from console.operations.outcome import EventKind, Outcome
+from console.operations.render_receipt import receipt_text, run_text
 from console.operations.rollout import Rollout, parse_serial
 from console.operations.service import Run
 from console.operations.target import Target
@@ -169,10 +171,10 @@ async def test_a_pooler_that_is_gone_afterwards_is_unknown(
     assert receipt.next_steps == ("pooldeck status edge", "pooldeck disable edge/app")
 
 
+@pytest.mark.trap("T9")
 async def test_a_set_that_did_nothing_is_a_failure_whatever_was_answered(
     bench: Bench, pooler: FakePooler
 ) -> None:
-    """Trap T9."""
     before = pooler.config["default_pool_size"]
     pooler.after_execute = lambda _: pooler.config.update(default_pool_size=before)
     receipt = await bench.do("set", key="default_pool_size", value="7")
@@ -314,3 +316,9 @@ async def test_what_was_done_is_taken_back(
     assert "the run was interrupted" in first.detail
     assert second.outcome is Outcome.SKIPPED
     assert receipt.interrupted
+    assert (first.taken_back, second.taken_back) == (True, False)
+    assert receipt.counts == "1 taken back, 1 skipped", "what was taken back is no `ok` of the run"
+    assert re.search(r"^edge\S* +taken back ", run_text(receipt), re.MULTILINE)
+    assert receipt_text(first).startswith(f"{first.target}: TAKEN BACK in ")
+    told = [event.text async for event in runs[0].events() if event.kind is EventKind.FINISHED]
+    assert [text.partition(":")[0] for text in told] == ["ok", "skipped", "taken back"]

@@ -225,6 +225,7 @@ def test_a_state_that_does_not_say_is_an_error_not_a_no() -> None:
         (Capability.SHUTDOWN_MODES, "1.23.0"),
         (Capability.KILL_CLIENT, "1.24.0"),
         (Capability.RELOAD_REPORTS_FAILURE, "1.25.0"),
+        (Capability.CONSOLE_DURING_SHUTDOWN, "1.25.0"),
     ],
 )
 def test_a_capability_begins_with_its_version(capability: Capability, first: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from console.view.details import as_text, bouncer_details, postgres_details, raw_sections
 from tests.tui.recording import snapshot
 
@@ -28,6 +30,13 @@ def test_settings_say_what_differs_from_the_default_and_what_needs_a_restart() -
     assert "5000   (default 100)" in text
     assert "6432   needs a restart" in text
     assert "/etc/pgbouncer/pgbouncer.ini" in text
+
+
+@pytest.mark.trap("T27")
+def test_flaws_of_the_version_are_named() -> None:
+    assert "Flaws of this version, unless its package has the fix" in text_of("legacy-118")
+    assert "CVE-2026-107350" in text_of("legacy-118")
+    assert "CVE-2026-6667" not in text_of("legacy-118"), "it has no KILL_CLIENT"
 
 
 def test_what_was_not_read_is_told_with_its_reason() -> None:

@@ -126,6 +126,21 @@ def test_when_clients_are_cut(patience: str | None, cut_in_s: float | None, word
     assert words in mark_note(found).text
 
 
+@pytest.mark.parametrize(
+    ("waiting", "words"),
+    [
+        (0, "no client is cut, what they send is not read"),
+        (3, "clients that wait are cut within suspend_timeout"),
+    ],
+)
+def test_of_a_suspended_one_no_client_is_cut_by_query_wait_timeout(waiting: int, words: str) -> None:
+    pools = (pool("app", "web", **{**DRAINED, "cl_waiting": waiting}),)
+    found = mark(made(pause=PauseState(paused=False, suspended=True), pools=pools), seen())
+    assert (found.stop.disguise, found.stop.cut_in_s) == (Disguise.SUSPENDED, None)
+    assert words in mark_note(found).text
+    assert "M plans its mend" in mark_note(found).text
+
+
 def test_a_pause_that_is_not_drained_may_be_a_shutdown_where_there_are_such() -> None:
     busy = (pool("app", "web"),)
     assert stops_of(made(pause=PAUSED, pools=busy))[0].may_shut_down

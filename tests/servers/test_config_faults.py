@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -275,6 +276,21 @@ def test_the_run_ends_when_too_many_failed(shell: Shell) -> None:
     done = shell("config", "set", "all", *ASKED, "--yes", "--confirm", "test 0", "--max-failed", "1")
     assert done.returncode == 1
     assert _setting(shell.servers["edge-2"], "default_pool_size") == "7"
+
+
+def test_a_run_that_is_interrupted_between_waves_puts_back_what_it_did(shell: Shell) -> None:
+    before = [server.config_path.read_bytes() for server in shell.servers.values()]
+    process = shell.start(
+        *("config", "set", "all", *ASKED, "--yes", "--confirm", "test 0", "--serial", "1", "--soak", "60s")
+    )
+    until(lambda: sizes(shell)[0] == "7")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "the run was interrupted; the files were put back and reloaded: it runs as they say" in out
+    assert sizes(shell) == ["10", "10"]
+    assert [server.config_path.read_bytes() for server in shell.servers.values()] == before
+    assert "backup" not in shell("config", "diff", "all").stdout
 
 
 def test_a_plan_is_approved_by_its_hash_as_long_as_the_file_stays(shell: Shell, tmp_path: Path) -> None:

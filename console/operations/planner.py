@@ -29,7 +29,7 @@ from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
+from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters, Survey, Whole
 from console.operations.suspended import Suspended, look_if_suspended
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
@@ -76,10 +76,7 @@ class Planner:
         tally = Tally("node read" if spec.on_node else "bouncer read", len(chosen))
         async with telling(progress, lambda: tally.words):
             found = await asyncio.gather(
-                *(
-                    tally.count(self._of_one(spec, one, checked, selector, alone=alone))
-                    for one in chosen
-                )
+                *(tally.count(self._of_one(spec, one, checked, selector, alone=alone)) for one in chosen)
             )
         items = [item for group in found for item in group if isinstance(item, TargetPlan)]
         unreachable = tuple(item for group in found for item in group if isinstance(item, Unreachable))
@@ -87,10 +84,12 @@ class Planner:
         if not items and not unreachable:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
         groups = await self._groups(spec, items, checked)
+        whole = await self._whole(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
         order = waves([item.target for item in items], how, self._membership(spec))
         warnings = (
             *groups.warnings,
+            *(whole.warnings if whole is not None else ()),
             *await self._others(spec, items),
             *_gate_warnings(spec, items, order, how),
         )
@@ -107,8 +106,17 @@ class Planner:
             rollout=how,
             waves=order,
             group_warnings=warnings,
-            group_blocked=groups.blocked,
+            group_blocked=groups.blocked or (whole.blocked if whole is not None else None),
+            whole=whole,
         )
+
+    async def _whole(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> Whole | None:
+        if spec.survey is None:
+            return None
+        asks = tuple(item.ask for item in items)
+        return await spec.survey(Survey(asks, parameters, self._reach, self._inventory))
 
     async def look(self, spec: OpSpec[Any], target: Target, parameters: Parameters) -> Ask[Any]:
         """Read what a verb needs to know of one target, fresh.

@@ -37,6 +37,7 @@ from console.operations.resume_suspended import (
     suspended_standing,
     suspended_statements,
 )
+from console.operations.rotate.spec import ROTATE_SPEC
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
 from console.operations.suspended import Suspended
@@ -341,6 +342,7 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
     | {_MEND.name: _MEND}
+    | {ROTATE_SPEC.name: ROTATE_SPEC}
     | {spec.name: spec for spec in CONFIG_SPECS}
     | {RESTART.name: RESTART}
     | {SWITCHOVER.name: SWITCHOVER}

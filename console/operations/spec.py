@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from console.config.schema import Bouncer, Inventory, PostgresNode
     from console.config.selector import Selected
     from console.operations.holding import Held
+    from console.operations.job import Job
     from console.operations.outcome import TargetReceipt
     from console.operations.pausing import Ending
     from console.operations.reach import Reach
@@ -103,6 +104,41 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeStep:
+    """One step of a verb that works on all its targets as one."""
+
+    where: str
+    """A pooler, a node, several with commas."""
+    what: str
+    checked: str
+    """What is checked before the next one is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a verb that works on all its targets as one says of them together."""
+
+    steps: tuple[WholeStep, ...]
+    facts: Mapping[str, str]
+    """What a permit is bound to besides the targets' own facts; no secrets."""
+    warnings: tuple[str, ...] = ()
+    blocked: str | None = None
+    found: Any = None
+    """For the run; not part of the plan's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(Generic[S]):
+    """What `OpSpec.survey` may use. It only asks."""
+
+    asks: tuple[Ask[S], ...]
+    """Every target that answered."""
+    parameters: Any
+    reach: Reach
+    inventory: Inventory
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a target stands before a verb."""
 
@@ -140,7 +176,7 @@ class OpSpec(Generic[S]):
     """What is sent besides when it does not go well; None: nothing more is sent then. Of a leased verb:
     what its guardian sends."""
     carry_out: Callable[[Step], Awaitable[TargetReceipt]] | None
-    """None: it `holds`, and `console.operations.held` carries it out."""
+    """None: it `holds`, and `console.operations.held` carries it out; or it `conduct`s itself."""
     verified_by: str
     """What is read back before success is reported."""
     undo: str | None
@@ -172,6 +208,10 @@ class OpSpec(Generic[S]):
     """Its statements are commands for a shell on the target's host."""
     suspended: OpSpec[Suspended] | None = None
     """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
+    survey: Callable[[Survey[S]], Awaitable[Whole]] | None = None
+    """What is said of all targets together, for verbs that work on them as one."""
+    conduct: Callable[[Job], Awaitable[tuple[TargetReceipt, ...]]] | None = None
+    """Carries the whole run out, with a receipt for every target; for verbs with a `survey`."""
     spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""

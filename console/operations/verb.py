@@ -57,6 +57,10 @@ class Verb:
     single: str | None = None
     """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
     options: tuple[Option, ...] = ()
+    selector_flag: str | None = None
+    """On the command line: the flag that the selector stands behind; None: it is the first argument."""
+    plan_flag: str | None = None
+    """On the command line: another name of --plan."""
 
     @property
     def page(self) -> str:

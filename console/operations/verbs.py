@@ -13,6 +13,7 @@ from console.operations.switchover.words import SWITCHOVER
 from console.operations.verb import BOUNCERS, Option, Verb
 from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
 from console.operations.verbs_restart import RESTART
+from console.operations.verbs_rotate import ROTATE
 
 GROUPS: Mapping[str, str] = MappingProxyType(
     {"config": "Compare and change the configuration files of bouncers."}
@@ -243,7 +244,7 @@ MEND = Verb(
 )
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
-    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND, ROTATE),
     *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
     RESTART,
     SWITCHOVER,

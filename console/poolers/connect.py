@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from pydantic import SecretStr
+
 from console.clock import Clock, SystemClock
 from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
@@ -16,7 +18,7 @@ from console.errors import CredentialError, NodeError, Phase, UsageError
 from console.model.rows import Setting
 from console.poolers.admin import ADMIN_DATABASE, APPLICATION_NAME, AdminReader, AdminWriter, Login
 from console.poolers.door import refuses, tcp_door
-from console.poolers.probe import query_as_client
+from console.poolers.probe import log_in_only, query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 S = TypeVar("S", AdminReader, AdminWriter)
@@ -112,6 +114,23 @@ class PoolerConnector:
             return await query_as_client(login, timeout_s=timeout_s, query=query)
         except NodeError as failure:
             raise self._reason(bouncer, login.endpoint, failure) from None
+
+    async def log_in_as(
+        self, name: str, database: str, user: str, password: SecretStr, *, query: bool, timeout_s: float
+    ) -> None:
+        """Log in through a bouncer with a given password, and run a query when `query`; all in `timeout_s`.
+
+        Raises:
+            NodeError: phase `auth` when it is refused; DeadlineError: neither let in nor refused in time.
+        """
+        bouncer = self._bouncer(name)
+        limit_s = bouncer.connect_timeout_s or self._default_timeout_s
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=limit_s)
+        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint), database)
+        try:
+            await (query_as_client if query else log_in_only)(login, timeout_s=timeout_s)
+        except NodeError as failure:
+            raise self._reason(bouncer, endpoint, failure) from None
 
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
         bouncer = self._bouncer(name)

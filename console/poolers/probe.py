@@ -12,7 +12,16 @@ from psycopg import pq
 from console.errors import NodeError, Phase
 from console.poolers.admin import Login, open_link
 from console.poolers.failures import login_deadline
-from console.poolers.wire import LoginProgress, message_of
+from console.poolers.wire import Link, LoginProgress, message_of
+
+
+async def log_in_only(login: Login, *, timeout_s: float) -> None:
+    """Log in to `login.database` and hang up, all within `timeout_s`.
+
+    Raises:
+        NodeError: as `query_as_client`.
+    """
+    (await _open(login, timeout_s)).close()
 
 
 async def query_as_client(
@@ -23,12 +32,7 @@ async def query_as_client(
     Raises:
         NodeError: phase connect, tls, auth or protocol; DeadlineError when time is up: clients would wait.
     """
-    progress = LoginProgress()
-    try:
-        async with asyncio.timeout(timeout_s):
-            link = await open_link(login, progress, timeout_s)
-    except TimeoutError:
-        raise login_deadline(progress.stage, where=login.node, limit_s=timeout_s) from None
+    link = await _open(login, timeout_s)
     try:
         results = await link.query(query.encode(), timeout_s)
     finally:
@@ -42,3 +46,12 @@ async def query_as_client(
         return ()
     values = (first.get_value(0, column) for column in range(first.nfields))
     return tuple(None if value is None else value.decode("utf-8", "replace") for value in values)
+
+
+async def _open(login: Login, timeout_s: float) -> Link:
+    progress = LoginProgress()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await open_link(login, progress, timeout_s)
+    except TimeoutError:
+        raise login_deadline(progress.stage, where=login.node, limit_s=timeout_s) from None

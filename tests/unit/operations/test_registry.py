@@ -70,7 +70,8 @@ def test_what_one_kind_of_verb_needs_is_there(name: str) -> None:
     spec = REGISTRY[name]
     assert spec.on_node == (spec.observe_node is not None) == (spec.facts is not None)
     assert (Scope.NODE in spec.scopes) == (spec.scopes == {Scope.NODE}), "a verb acts on poolers or on nodes"
-    assert spec.holds == (spec.carry_out is None)
+    assert [spec.holds, spec.carry_out is not None, spec.conduct is not None].count(True) == 1
+    assert spec.conduct is None or spec.survey is not None
     assert not spec.leased or spec.rescue is not None, "a guardian must know what to send"
     assert spec.absence is not Absence.LASTING or "allow_last" in spec.parameters.model_fields
 

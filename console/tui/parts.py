@@ -5,7 +5,9 @@ They draw what they are given and repaint only when that changed; none of them r
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -18,6 +20,7 @@ from console.view.cells import Cell
 from widgets.banner import Banner, BannerTone
 from widgets.grid import Grid
 
+_NARROWEST = 16
 MIN_WIDTH, MIN_HEIGHT = 40, 10
 """Below this nothing useful can be shown."""
 SMALL = f"Terminal too small: Pooldeck needs {MIN_WIDTH} x {MIN_HEIGHT}. Nothing was stopped. q quits."
@@ -30,6 +33,15 @@ def content(cells: Iterable[Cell], *, separator: str = "", ascii_only: bool = Fa
         text = to_ascii(cell.text) if ascii_only else cell.text
         parts.append(Content.styled(text, TONE_STYLES[cell.tone]))
     return Content(separator).join(parts)
+
+
+def hanging(cell: Cell, width: int) -> Cell:
+    """Return a cell of one paragraph broken for `width` columns; what goes on below is indented more."""
+    if width < _NARROWEST or len(cell.text) <= width:
+        return cell
+    indent = " " * (len(cell.text) - len(cell.text.lstrip()))
+    lines = textwrap.wrap(cell.text, width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+    return replace(cell, text="\n".join(lines))
 
 
 class Line(Static):

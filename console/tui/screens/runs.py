@@ -15,7 +15,7 @@ from textual.widgets import Static
 from console.operations.outcome import Event, EventKind
 from console.operations.service import Run
 from console.tui import keys
-from console.tui.parts import OpeningGrid, PlainGrid, content
+from console.tui.parts import OpeningGrid, PlainGrid, content, hanging
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
 from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
@@ -109,7 +109,9 @@ class RunScreen(DeckScreen):
         states = tuple(progress.states.values())
         if progress.over:
             states = tuple(sorted(states, key=lambda state: not state.trouble))
-        held, words = self._holding(progress), self._words(progress)
+        width = self.query_one("#words").content_size.width
+        held = tuple(hanging(cell, width) for cell in self._holding(progress))
+        words = tuple(hanging(cell, width) for cell in self._words(progress))
         shown = (held, words, states)
         if shown == self._shown:
             return

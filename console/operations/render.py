@@ -192,7 +192,9 @@ def _of_acted(plan: Plan, acted: list[TargetPlan], of: _Grouping, width: int | N
         hits = f"{clients}, {plural(servers, 'server connection')}"
     yield from labelled("hits", (f"{hits}, on {plural(len(acted), 'target')}",), width)
     yield from labelled("sends", of(lambda item: item.statements, acted), width)
-    yield from labelled("or else", of(lambda item: item.rescue, acted), width)
+    yield from labelled(
+        "or else", of(lambda item: ("; ".join(item.rescue),) if item.rescue else (), acted), width
+    )
     yield from labelled("clients", _effects(text for item in acted for text in item.effects), width)
     yield from labelled("longest", _longest(acted), width)
     yield from labelled("patience", of(_patience, acted), width)

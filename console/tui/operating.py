@@ -184,7 +184,8 @@ class Operating:
             cells.append(Cell(f"{others} RUNNING (o)", Tone.WARN))
         forgotten = self._forgotten()
         if forgotten:
-            cells.append(Cell(f"{forgotten} FORGOTTEN (M)", Tone.BAD))
+            key = " (M)" if isinstance(self._deck.screen, TableScreen) else ""
+            cells.append(Cell(f"{forgotten} FORGOTTEN{key}", Tone.BAD))
         return tuple(cells)
 
     def _detached(self) -> Cell | None:

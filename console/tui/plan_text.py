@@ -5,7 +5,7 @@ Pure; it decides nothing. What clients are hit is `console.operations.radius_tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from console.operations.plan import Plan, PoolImpact, TargetPlan
 from console.operations.radius_text import radius_lines, who
@@ -205,7 +205,7 @@ def _in_common(plan: Plan) -> Section:
     if not acted:
         return Section("What it means")
     facts = [("clients feel", text) for text in _of(acted, lambda item: item.effects)]
-    facts += [("or else", text) for text in _of(acted, lambda item: item.rescue)]
+    facts += [("or else", text) for text in _of(acted, lambda item: _in_turn(item.rescue))]
     facts += [("longest", text) for text in _longest(acted)]
     if plan.spec.holds:
         facts += [
@@ -272,7 +272,7 @@ def _meaning(plan: Plan, item: TargetPlan) -> Section:
     facts: list[tuple[str, str]] = [("it changes", note) for note in item.notes]
     facts += [("clients feel", effect) for effect in item.effects]
     if item.rescue:
-        facts.append(("or else", f"{' ; '.join(item.rescue)} when it does not go well"))
+        facts += [("or else", f"{text} when it does not go well") for text in _in_turn(item.rescue)]
     if plan.spec.holds:
         facts.append(("clients are cut", _cut(item.query_wait_timeout_s)))
     facts.append(("success means", item.verified_by))
@@ -284,6 +284,11 @@ def _meaning(plan: Plan, item: TargetPlan) -> Section:
     if len(item.pools) > len(shown):
         facts.append(("…", f"and {len(item.pools) - len(shown)} more pools"))
     return Section("What it means", facts)
+
+
+def _in_turn(statements: Sequence[str]) -> tuple[str, ...]:
+    """Return statements that are sent one after the other as one text; () for none."""
+    return (" ; ".join(statements),) if statements else ()
 
 
 def _cut(limit_s: float | None) -> str:

@@ -164,6 +164,9 @@ def _next(state: TargetState, event: Event) -> TargetState:
         outcome = Outcome(str(event.data["outcome"]))
         word, _, detail = event.text.partition(": ")
         return TargetState(state.target, word, OUTCOME_TONES[outcome], event.at_s, detail)
+    if event.kind is EventKind.HELD:
+        # How many wait changes while it is held: it is told of all targets together.
+        return TargetState(state.target, *_WORDS[event.kind], event.at_s, "paused and drained")
     word, tone = _WORDS.get(event.kind, (state.word, state.tone))
     if event.kind is EventKind.SENT and state.word == "undoing":
         word, tone = state.word, state.tone

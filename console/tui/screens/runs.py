@@ -105,26 +105,29 @@ class RunScreen(DeckScreen):
         super().tick()
         if not self.is_built:
             return
-        progress = self.progress
+        with while_widgets_leave():
+            self._draw(self.progress)
+
+    def _draw(self, progress: Progress) -> None:
         states = tuple(progress.states.values())
         if progress.over:
             states = tuple(sorted(states, key=lambda state: not state.trouble))
-        width = self.query_one("#words").content_size.width
+        page = self.query_one("#words", Static)
+        width = page.content_size.width
         held = tuple(hanging(cell, width) for cell in self._holding(progress))
         words = tuple(hanging(cell, width) for cell in self._words(progress))
         shown = (held, words, states)
         if shown == self._shown:
             return
         self._shown = shown
-        with while_widgets_leave():
-            ascii_only = self.deck.ascii_only
-            self.query_one("#words", Static).update(content(words, separator="\n", ascii_only=ascii_only))
-            hold = self.query_one("#hold", Static)
-            hold.display = bool(held)
-            hold.update(content(held, separator="\n", ascii_only=ascii_only))
-            self.query_one(Grid).set_source(ListSource([self._row(state) for state in states]))
-            self._note()
-            self.refresh_bindings()
+        ascii_only = self.deck.ascii_only
+        page.update(content(words, separator="\n", ascii_only=ascii_only))
+        hold = self.query_one("#hold", Static)
+        hold.display = bool(held)
+        hold.update(content(held, separator="\n", ascii_only=ascii_only))
+        self.query_one(Grid).set_source(ListSource([self._row(state) for state in states]))
+        self._note()
+        self.refresh_bindings()
 
     def _words(self, progress: Progress) -> tuple[Cell, ...]:
         if progress.receipt is not None:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import audit, inventory, lab, leases, operations, status
+from console.cli import audit, config_diff, inventory, lab, leases, operations, process, status
 from console.cli.context import Globals
 from console.cli.diagnostics import ExitCode, end, note
 
@@ -29,8 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 status.register(app)
-operations.register(app)
+config_diff.register(operations.register(app)["config"])
 leases.register(app)
+process.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(inventory.app, name="inventory")
 app.add_typer(lab.app, name="lab")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 from console.cli.context import bouncers_and_nodes
 from console.errors import UsageError
 from console.operations.rollout_options import rollout_options
-from console.operations.verbs import Option, Verb
+from console.operations.verb import Option, Verb
 
 _REQUIRED = inspect.Parameter.empty
 _AGREE = "Plan and agreement"
@@ -113,11 +113,13 @@ def command_of(verb: Verb, run: Callable[[typer.Context, Wish], int]) -> Callabl
     # Each verb has other options, so the signature that typer reads is made, not written.
     timeout = Option("timeout_s", "--timeout", "TIME", verb.timeout_help, "duration", f"{verb.timeout_s:g}")
     own = (*verb.options, timeout)
+    selector = _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED)
+    ordered = sorted(own, key=lambda it: it.flag is not None)
+    first = (selector, *(_of_option(option, verb.title) for option in ordered))
     parameters = [
         _parameter("context", typer.Context),
-        _parameter("selector", Annotated[str, _selector(verb)], verb.default_selector or _REQUIRED),
-        *(_of_option(option, f"{verb.title}") for option in sorted(own, key=lambda it: it.flag is not None)),
-        *(_of_option(option, _AGREE) for option in _SHARED),
+        *sorted(first, key=lambda it: it.name == "selector" and verb.selector_flag is not None),
+        *(_of_option(_named_for(option, verb), _AGREE) for option in _SHARED),
         *(_of_option(option, _MANY) for option in rollout_options(verb).values()),
         *(_of_option(option, _OUTPUT) for option in _SHOW),
     ]
@@ -138,8 +140,24 @@ def _parameter(name: str, annotation: Any, default: Any = _REQUIRED) -> inspect.
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
+def _named_for(option: Option, verb: Verb) -> Option:
+    """Return a shared option under the names that it has with `verb`."""
+    if option.field != "plan" or verb.plan_flag is None:
+        return option
+    return replace(option, flag=f"{option.flag}/{verb.plan_flag}")
+
+
 def _selector(verb: Verb) -> Any:
     given = verb.default_selector
+    if verb.selector_flag is not None:
+        return typer.Option(
+            verb.selector_flag,
+            metavar="SELECTOR",
+            help=f"{verb.targets} Default: {given}.",
+            show_default=False,
+            rich_help_panel=verb.title,
+            autocompletion=bouncers_and_nodes,
+        )
     name = verb.single or "SELECTOR"
     return typer.Argument(
         metavar=name if given is None else f"[{name}]",
@@ -154,7 +172,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
     complete = (lambda: list(option.choices)) if option.choices else None
     metavar = option.metavar or None
     if option.flag is None:
-        kind: Any = list[str] if option.kind == "texts" else str
+        kind: Any = list[str] if option.is_many else str
         annotation = Annotated[
             kind, typer.Argument(metavar=metavar, help=option.help, autocompletion=complete)
         ]
@@ -166,7 +184,7 @@ def _of_option(option: Option, panel: str) -> inspect.Parameter:
             Annotated[bool, typer.Option(*flags, help=option.help, rich_help_panel=panel)],
             False,
         )
-    kind = list[str] if option.kind == "texts" else str
+    kind = list[str] if option.is_many else str
     made = typer.Option(
         *flags,
         metavar=metavar,
@@ -182,7 +200,7 @@ def _default(option: Option) -> Any:
     """Return what typer takes for the default: none at all makes it required."""
     if option.default is None:
         return _REQUIRED
-    return [] if option.kind == "texts" else option.default
+    return [] if option.is_many else option.default
 
 
 def _refuse_empty(context: typer.Context, verb: Verb, given: Mapping[str, Any]) -> None:
@@ -238,7 +256,7 @@ def _value(option: Option, value: Any) -> Any:
         for text in texts:
             if text not in option.choices and text != option.default:
                 raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
-    return tuple(value) if option.kind == "texts" else value
+    return tuple(value) if option.is_many else value
 
 
 def _globals(context: typer.Context) -> str:
@@ -248,7 +266,10 @@ def _globals(context: typer.Context) -> str:
 
 
 def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], before: str) -> str:
-    words = [before, verb.name, shlex.quote(given["selector"])]
+    words = [before, verb.name]
+    selector = shlex.quote(given["selector"])
+    if verb.selector_flag is None:
+        words.append(selector)
     for option in (*own, *_SHARED, *rollout_options(verb).values()):
         value = given[option.field]
         given_empty = option.flag is None and value == ""
@@ -263,4 +284,6 @@ def _command_text(verb: Verb, own: Iterable[Option], given: Mapping[str, Any], b
             words += [
                 f"{flag} {shlex.quote(text)}" for text in (value if isinstance(value, list) else [value])
             ]
+    if verb.selector_flag is not None:
+        words += [verb.selector_flag, selector]
     return " ".join(words)

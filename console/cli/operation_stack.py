@@ -43,7 +43,7 @@ async def open_desk(options: Globals, *, leased: bool) -> AsyncIterator[Desk]:
         UsageError: no inventory, or mistakes in it.
     """
     async with open_stack(options) as stack:
-        service, leases = _parts(stack, options)
+        service, leases = _parts(stack, options, may_prompt=True)
         if leased:
             leases.prepare()
         try:
@@ -59,10 +59,10 @@ def operation_service(stack: Stack, options: Globals) -> OperationService:
     Raises:
         UsageError: the state folder cannot be made.
     """
-    return _parts(stack, options)[0]
+    return _parts(stack, options, may_prompt=False)[0]
 
 
-def _parts(stack: Stack, options: Globals) -> tuple[OperationService, GuardianLeases]:
+def _parts(stack: Stack, options: Globals, *, may_prompt: bool) -> tuple[OperationService, GuardianLeases]:
     from console.audit.actor import Actor
     from console.audit.journal import Journal
     from console.cli.guardian import guardian_command
@@ -77,7 +77,7 @@ def _parts(stack: Stack, options: Globals) -> tuple[OperationService, GuardianLe
     leases = GuardianLeases(stack.inventory, guardian_command(), state, actor=actor)
     service = OperationService(
         stack.inventory,
-        _reach(stack, leases, state, LeaseLegacy(state, journal)),
+        _reach(stack, leases, state, LeaseLegacy(state, journal), may_prompt=may_prompt),
         journal,
         stack.clock,
         read_only=options.read_only,
@@ -86,13 +86,17 @@ def _parts(stack: Stack, options: Globals) -> tuple[OperationService, GuardianLe
     return service, leases
 
 
-def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past) -> Reach:
+def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past, *, may_prompt: bool) -> Reach:
     """Return every way out that operations use."""
+    from console.cli.wallet import CommandLineWallet
     from console.operations.lease.locks import BouncerLocks
     from console.operations.reach import Reach
+    from console.operations.rotate.run_file import RunFiles
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
+    from console.postgres.roles import PostgresRoles
     from console.postgres.sessions import PostgresNodes
+    from console.postgres.switching import PostgresSwitching
 
     inventory = stack.inventory
     connector = PostgresConnector(inventory, stack.transport, stack.credentials)
@@ -100,6 +104,12 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past) -> Rea
         connector=stack.connector,
         transport=stack.transport,
         nodes=PostgresNodes(connector, inventory),
+        switching=PostgresSwitching(connector),
+        clients=stack.connector,
+        roles=PostgresRoles(connector),
+        logins=stack.connector,
+        wallet=CommandLineWallet(stack.credentials, may_prompt=may_prompt),
+        run_files=RunFiles(state),
         past=past,
         locks=BouncerLocks(state, inventory.fleet),
         leases=leases,

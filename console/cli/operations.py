@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,7 +18,7 @@ from console.cli.context import Globals
 from console.cli.diagnostics import divert_signals, note, run_async
 from console.cli.operation_options import VerbCommand, Wish, command_of
 from console.operations.rollout_options import rollout_of
-from console.operations.verbs import VERBS
+from console.operations.verbs import GROUPS, VERBS
 
 if TYPE_CHECKING:
     from console.cli.operation_output import Telling
@@ -30,12 +30,20 @@ if TYPE_CHECKING:
     from console.operations.service import OperationService, Run
 
 
-def register(app: typer.Typer) -> None:
-    """Add one command for each verb."""
+def register(app: typer.Typer) -> Mapping[str, typer.Typer]:
+    """Add one command for each verb; return the groups of those that have two words."""
+    groups = {
+        name: typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+        for name, about in GROUPS.items()
+    }
     for verb in VERBS:
-        app.command(
-            verb.name, cls=VerbCommand, help=f"{verb.summary}\n\n{verb.help}", short_help=verb.summary
+        group, _, word = verb.name.rpartition(" ")
+        (groups[group] if group else app).command(
+            word, cls=VerbCommand, help=f"{verb.summary}\n\n{verb.help}", short_help=verb.summary
         )(command_of(verb, _run))
+    for name, group_app in groups.items():
+        app.add_typer(group_app, name=name)
+    return groups
 
 
 def _run(context: typer.Context, wish: Wish) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from console.config.mistakes import validation_mistakes
-from console.config.pgbouncer_ini import SECTIONS, Entry, IniError, IniFile, connection_pairs
+from console.config.pgbouncer_ini import SECTIONS, Entry, IniError, IniFile
+from console.config.pgbouncer_pairs import connection_pairs
 from console.config.schema import Inventory
 from console.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 PgBouncer blanks every password first and then fills them in line by line: from a mistake on, nobody below it
 can log in, and RELOAD still answers success (seen on 1.18, 1.24 and 1.26). Secrets are compared and counted
-here, never kept in words.
+here, never kept in words: an entry tells where its secret stands in the file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from console.config.scram import SecretKind, secret_kind
 from console.model.version import Version
 
 MAX_USERNAME_BYTES = 127
@@ -31,6 +32,14 @@ class AuthUser:
     """It has no secret: no password opens it."""
     fingerprint: str = field(repr=False)
     """Of the secret: good for nothing but telling whether two are the same."""
+    kind: SecretKind = SecretKind.PLAINTEXT
+    span: tuple[int, int] = (0, 0)
+    """Where its secret stands in the file, the quotes around it not counted."""
+
+    def secret_in(self, content: bytes) -> str:
+        """Return its secret from the file it was read from."""
+        raw = content[slice(*self.span)].replace(b'""', b'"')
+        return raw.decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,8 @@ class _Reader:
                 self._line_at(start),
                 empty=not bare,
                 fingerprint=hashlib.sha256(bare).hexdigest(),
+                kind=secret_kind(bare.decode("utf-8", "surrogateescape")),
+                span=(opening + 1, end - 1),
             )
         )
         return self._line_end(end)

@@ -20,8 +20,8 @@ from console.config.pgbouncer_ini import (
     IniFile,
     Scan,
     Section,
-    connection_pairs,
 )
+from console.config.pgbouncer_pairs import connection_pairs
 from console.config.pgbouncer_settings import LOAD_BALANCE, atoi, microseconds, printed
 from console.model.rows import Database, Setting
 from console.model.version import Version

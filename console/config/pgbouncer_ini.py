@@ -1,15 +1,13 @@
 """Reads PgBouncer's ini files as PgBouncer does: same grammar, same order, same stops.
 
-The grammar is libusual's `cfparser.c` and, for connection strings, PgBouncer's `loader.c`:
+The grammar is libusual's `cfparser.c` (that of connection strings is `pgbouncer_pairs`'):
 
 * a line is blank, a comment (`;` or `#` at its beginning), `%include FILE`, `[section]` or `key = value`;
   what follows `[section]` on the same line is read as if it stood on the next;
 * a key is letters, digits, `_ . - *`, or (1.25 and later) anything in single quotes;
 * a value goes to the end of the line: no quotes, no comments behind it, no continuation;
 * the section goes on through and after an included file; a file name that is not absolute counts from the
-  process's working directory; includes nest 10 deep at most;
-* a connection string is `key=value` pairs parted by spaces (a tab is none); a value with spaces stands in
-  single quotes, a quote in it is doubled; empty values are refused.
+  process's working directory; includes nest 10 deep at most.
 
 Nothing is judged here (unknown keys, bad numbers, keys given twice): entries keep their place and order, so
 that callers can. `read_ini` stops where PgBouncer stops; `scan_ini` goes on at the next line, for those who
@@ -19,8 +17,8 @@ want every mistake at once. Values may be passwords: only callers that know the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -34,13 +32,11 @@ SECTIONS = (MAIN_SECTION, "databases", "users", "peers")
 MAX_INCLUDE_DEPTH = 10
 """`MAX_INCLUDE` of cfparser.c."""
 _TELLABLE = frozenset(KINDS).union(*OPTIONS.values())
-"""Names that may be shown. Any other word may be part of a password that lacks its quotes."""
+"""Names that may be shown."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _SPACE = " \t\n\v\f\r"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_.\-*]*")
-_QUOTED = re.compile(r"'((?:[^']|'')*+)'")
-"""Possessive: a doubled quote is never taken for a closing one."""
 _INCLUDE = re.compile(r"%include(?=[ \t])")
 
 
@@ -68,6 +64,9 @@ class Entry:
     place: Place
     quoted: bool = False
     """The key stood in single quotes, which 1.25 and later know."""
+    start: int = field(default=-1, compare=False)
+    """Where its key begins: characters from the file's beginning, as `decoded` has it; -1: not known."""
+    value_start: int = field(default=-1, compare=False)
 
     def __repr__(self) -> str:
         return f"Entry({self.section!r}, {self.key!r}, …, {self.place})"  # a value may be a password
@@ -79,6 +78,10 @@ class Section:
 
     name: str
     place: Place
+    start: int = field(default=-1, compare=False)
+    """Of its `[`, counted as in `Entry.start`."""
+    end: int = field(default=-1, compare=False)
+    """Just behind its `]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,60 +196,18 @@ def scan_ini(path: Path, source: Source, *, working_folder: Path) -> Scan:
     return Scan(reader.file(path), tuple(reader.steps), tuple(mistakes))
 
 
-def connection_pairs(entry: Entry) -> tuple[tuple[str, str], ...]:
-    """Return the `key=value` pairs of a `[databases]`, `[users]` or `[peers]` entry, in order.
-
-    Raises:
-        IniError: PgBouncer's "syntax error in connection string".
-    """
-    return tuple(_pairs(entry))
+def decoded(content: bytes) -> str:
+    """Return a file as text: letters of any encoding pass through, and `encoded` brings each byte back."""
+    return content.decode("utf-8", "surrogateescape")
 
 
-def _pairs(entry: Entry) -> Iterator[tuple[str, str]]:
-    text, at = entry.value, 0
-    while True:
-        at = _skip(text, at, " ")
-        if at >= len(text):
-            return
-        start = at
-        while at < len(text) and text[at] not in "= ":
-            at += 1
-        key = text[start:at]
-        at = _skip(text, at, " ")
-        if not key or text[at : at + 1] != "=":
-            raise _bad_connection_string(entry, f"{_told(key)} has no '='" if key else "a name is missing")
-        value, at = _pair_value(entry, key, at + 1)
-        yield key, value
+def encoded(text: str) -> bytes:
+    """Return what `decoded` read."""
+    return text.encode("utf-8", "surrogateescape")
 
 
-def _pair_value(entry: Entry, key: str, at: int) -> tuple[str, int]:
-    text = entry.value
-    at = _skip(text, at, " ")
-    if text[at : at + 1] == "'":
-        found = _QUOTED.match(text, at)
-        if found is None:
-            raise _bad_connection_string(entry, f"the quotes of {_told(key)} do not end")
-        value, at = found[1].replace("''", "'"), found.end()
-        # What touches the closing quote is cut off by PgBouncer: it takes one character for the separator.
-        at += 1
-    else:
-        end = text.find(" ", at)
-        end = len(text) if end < 0 else end
-        value, at = text[at:end], end + 1
-    if not value:
-        raise _bad_connection_string(entry, f"{_told(key)} has no value")
-    return value, at
-
-
-def _bad_connection_string(entry: Entry, message: str) -> IniError:
-    return IniError(
-        f"syntax error in the connection string of {entry.key}: {message}",
-        where=str(entry.place),
-        hint="a value with spaces stands in single quotes",
-    )
-
-
-def _told(name: str) -> str:
+def told(name: str) -> str:
+    """Return a name as a message may have it: any other word may be part of a password without its quotes."""
     return name if name in _TELLABLE else "a word that is no option"
 
 
@@ -307,8 +268,8 @@ class _Reader:
 
     def _text(self, path: Path, chain: tuple[str, ...], at_include: Place | None) -> str | None:
         try:
-            # Latin letters of any encoding pass through: PgBouncer's own view is bytes up to a zero.
-            return self._source(path).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            # PgBouncer's own view is bytes up to a zero.
+            return decoded(self._source(path).split(b"\0", 1)[0])
         except OSError as error:
             what = f"the included file {path}" if chain else "the file"
             self._stop(
@@ -356,11 +317,11 @@ class _Reader:
             self._stop(Mistake(Stop.SYNTAX, place), "syntax error: the section's ] is missing")
             return end
         self._section = text[at + 1 : closing]
-        self.steps.append(Section(self._section, place))
+        self.steps.append(Section(self._section, place, at, closing + 1))
         return closing + 1
 
     def _key_value(self, text: str, at: int, place: Place) -> int:
-        end = _line_end(text, at)
+        start, end = at, _line_end(text, at)
         quoted = text[at] == "'"
         if quoted:
             closing = text.find("'", at + 1)
@@ -375,7 +336,7 @@ class _Reader:
         if text[at : at + 1] != "=":
             self._stop(
                 Mistake(Stop.SYNTAX, place),
-                f"syntax error after {_told(key)}: '=' expected" if key else "syntax error: no key",
+                f"syntax error after {told(key)}: '=' expected" if key else "syntax error: no key",
                 hint="keys are letters, digits and _ . - *; comments stand on lines of their own",
             )
             return max(end, _line_end(text, at))
@@ -385,7 +346,7 @@ class _Reader:
             self._stop(Mistake(Stop.NO_SECTION, place), f"{key} stands before any [section]")
         else:
             value = text[at:end].rstrip(_SPACE)
-            self.steps.append(Entry(self._section, key, value, place, quoted))
+            self.steps.append(Entry(self._section, key, value, place, quoted, start, at))
         return end
 
 

@@ -25,8 +25,8 @@ from console.config.pgbouncer_ini import (
     Place,
     Scan,
     Stop,
-    connection_pairs,
 )
+from console.config.pgbouncer_pairs import connection_pairs
 from console.config.pgbouncer_settings import (
     AUTH_TYPES,
     BUILD_DEPENDENT,

@@ -20,7 +20,8 @@ from console.model.fleet import Environment
 
 VERBS = (
     *("pause", "resume", "reload", "reconnect", "disable", "enable", "kill", "kill-client", "shutdown"),
-    *("set", "cancel", "terminate", "mend"),
+    *("set", "cancel", "terminate", "mend", "rotate", "config set", "config push", "config rollback"),
+    *("restart", "switchover"),
 )
 """Every verb that a rule can name. A rule for a verb that does not exist would protect nothing, unnoticed."""
 

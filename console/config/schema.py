@@ -212,6 +212,10 @@ class PostgresNode(Placed):
     """The first one is where Pooldeck logs in to read the node's state."""
     user: Text | None = None
     password_from: PasswordSource | None = None
+    admin_user: Text | None = None
+    """Changes things there; what it must be allowed to, each verb says. None: `user` does."""
+    admin_password_from: PasswordSource | None = None
+    """Wins over `password_from` for the admin user."""
     labels: dict[Label, str] = {}
     connect_timeout_s: Seconds | None = None
     query_timeout_s: Seconds | None = None

@@ -1,6 +1,7 @@
 """Commands on the machine that a pooler runs on: over SSH, or here.
 
-It runs words and returns what came; it judges nothing. sudo is used only where the inventory says so.
+It runs words and returns what came; it judges nothing. Contents go through standard input only: words show in
+process lists. sudo is used only where the inventory says so.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from console.config.schema import Bouncer
 from console.errors import NodeError, Phase
@@ -19,8 +21,20 @@ from console.transport.shell import command_line
 IN_CONTAINERS = frozenset({"docker", "swarm"})
 """Kinds of supervision whose processes and files are not the host's own."""
 SHORT_OUTPUT_BYTES = 65_536
-Runner = Callable[[Sequence[str], float, int], Awaitable[CommandResult]]
-"""Runs words as a command within seconds and keeps so many bytes of its output; raises NodeError."""
+
+
+class Runner(Protocol):
+    """Runs words as a command."""
+
+    async def __call__(
+        self, argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
+    ) -> CommandResult:
+        """Return what it left, `limit_bytes` of its output at most.
+
+        Raises:
+            NodeError: it could not be run, or did not end in time.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +85,10 @@ def commands_of(bouncer: Bouncer, transport: Transport | None) -> HostCommands |
         return None
     reachable = transport
 
-    async def over_ssh(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
-        return await reachable.run(host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes)
+    async def over_ssh(
+        argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
+    ) -> CommandResult:
+        return await reachable.run(host, argv, timeout_s=timeout_s, max_output_bytes=limit_bytes, stdin=stdin)
 
     return HostCommands(over_ssh, f"host {host}", sudo)
 
@@ -87,12 +103,14 @@ def _is_here(bouncer: Bouncer) -> bool:
         return address == "localhost"
 
 
-async def run_here(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
+async def run_here(
+    argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
+) -> CommandResult:
     """Run a command on this machine; see `Runner`."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -102,8 +120,10 @@ async def run_here(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> C
     assert process.stderr is not None
     try:
         async with asyncio.timeout(timeout_s):
-            output, errors = await asyncio.gather(
-                _up_to(process.stdout, limit_bytes), _up_to(process.stderr, SHORT_OUTPUT_BYTES)
+            output, errors, _ = await asyncio.gather(
+                _up_to(process.stdout, limit_bytes),
+                _up_to(process.stderr, SHORT_OUTPUT_BYTES),
+                _feed(process.stdin, stdin),
             )
             truncated = len(output) > limit_bytes
             status = None if truncated else await process.wait()
@@ -115,6 +135,18 @@ async def run_here(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> C
                 process.kill()
             await process.wait()
     return CommandResult(status, output[:limit_bytes], errors, truncated)
+
+
+async def _feed(stream: asyncio.StreamWriter | None, content: bytes) -> None:
+    if stream is None:
+        return
+    # One that ends early says why on its standard error.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(content)
+        await stream.drain()
+    stream.close()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await stream.wait_closed()
 
 
 async def _up_to(stream: asyncio.StreamReader, limit_bytes: int) -> bytes:

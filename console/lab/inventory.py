@@ -14,7 +14,7 @@ import tomli_w
 from console.lab.bouncer import PgBouncerServer
 from console.lab.layout import PEER_GROUP, BouncerPlan
 from console.lab.postgres import APP_DATABASE, PostgresServer
-from console.lab.secrets import ADMIN, MONITOR
+from console.lab.secrets import ADMIN, MONITOR, SUPERUSER
 from console.lab.sshd import SshServer
 
 FLEET_NAME = "lab"
@@ -87,5 +87,6 @@ def _postgres(server: PostgresServer) -> dict[str, Any]:
         "tcp": f"{server.host}:{server.port}",
         "databases": [APP_DATABASE],
         "user": MONITOR,
+        "admin_user": SUPERUSER,
         "labels": {"zone": "a" if server.role == "primary" else "b"},
     }

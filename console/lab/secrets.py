@@ -5,15 +5,12 @@ Clients find them in a password file (`write_pgpass`). None is ever in an argume
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from console.config.scram import scram_verifier
 from console.lab.process import Launcher
 
 SUPERUSER = "postgres"
@@ -24,7 +21,6 @@ MONITOR = "pooldeck_monitor"
 """In `stats_users` of every lab bouncer; on Postgres in `pg_monitor` and `pg_signal_backend`."""
 APP_USERS = ("app", "worker", "reports")
 ROLES = (SUPERUSER, REPLICATOR, ADMIN, MONITOR, *APP_USERS)
-_ITERATIONS = 4096
 
 
 class Secrets:
@@ -70,20 +66,3 @@ class Secrets:
     def pgpass(self) -> str:
         """Return a password file for libpq, any host and database."""
         return "".join(f"*:*:*:{role}:{word}\n" for role, word in sorted(self._passwords.items()))
-
-
-def scram_verifier(password: str, *, salt: bytes | None = None) -> str:
-    """Return a SCRAM-SHA-256 verifier as Postgres stores it (RFC 5802; the password must be ASCII).
-
-    >>> scram_verifier("x", salt=bytes(16)).startswith("SCRAM-SHA-256$4096:AAAA")
-    True
-    """
-    salt = os.urandom(16) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-
-    def text(value: bytes) -> str:
-        return base64.b64encode(value).decode()
-
-    return f"SCRAM-SHA-256${_ITERATIONS}:{text(salt)}${text(stored)}:{text(server)}"

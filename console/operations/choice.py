@@ -10,11 +10,13 @@ from console.config.selector import Selected
 from console.errors import UsageError
 from console.model.derive import ADMIN_DATABASE
 from console.operations.observe import Observation
-from console.operations.spec import OpSpec, Scope
+from console.operations.spec import OpSpec, Parameters, Scope
 from console.operations.target import Target
 
 
-def databases_of(spec: OpSpec[Any], chosen: Selected, observation: Observation) -> Sequence[Target]:
+def databases_of(
+    spec: OpSpec[Any], chosen: Selected, observation: Observation, parameters: Parameters
+) -> Sequence[Target]:
     """Return the targets that are meant; () when a pattern fits no database of this bouncer.
 
     Raises:
@@ -29,7 +31,7 @@ def databases_of(spec: OpSpec[Any], chosen: Selected, observation: Observation) 
             )
         if spec.spread is None:
             return [Target(chosen.name)]
-        return [Target(chosen.name, database) for database in spec.spread(observation)]
+        return [Target(chosen.name, database) for database in spec.spread(observation, parameters)]
     if Scope.DATABASE not in spec.scopes:
         raise UsageError(
             f"{spec.name} acts on a whole bouncer, not on one of its databases",

@@ -56,7 +56,10 @@ class Executor:
             say=say,
         )
         try:
-            receipts = await (HeldRun(job) if plan.spec.holds else RollingRun(job)).run()
+            if plan.spec.conduct is not None:
+                receipts = await plan.spec.conduct(job)
+            else:
+                receipts = await (HeldRun(job) if plan.spec.holds else RollingRun(job)).run()
         finally:
             await insist(control.reap)
         return RunReceipt(run_id, plan.op, plan.hash, receipts, plan.unreachable)

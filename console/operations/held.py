@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from console.errors import AdminError, NodeError, PooldeckError
 from console.operations.control import Stopped, insist
 from console.operations.foreign import wait_for_foreign_pause
-from console.operations.holding import Hold
+from console.operations.holding import Held, Hold
 from console.operations.job import Job
 from console.operations.lasting import Tally, telling
 from console.operations.lease.base import Lease
@@ -44,7 +44,7 @@ class HeldRun:
         try:
             ending = await self._until_held()
             if ending is None:
-                ending = await self._hold()
+                ending = await (self._hold() if self._job.plan.spec.work is None else self._work())
             if ending is not None:
                 await insist(lambda: self._let_all_go(ending))
         except asyncio.CancelledError:
@@ -212,6 +212,17 @@ class HeldRun:
             return None
         return await Hold(job, self._lease, self._pausings, self._over).until(hold_s)
 
+    async def _work(self) -> Ending | None:
+        """Let the verb do its work, then let everything go, each as the verb says."""
+        work, plan = self._job.plan.spec.work, self._job.plan
+        assert work is not None, "only then"
+        assert self._lease is not None, "armed before"
+        if plan.unreachable or len(self._pausings) < len(plan.targets):
+            return Ending("not all of them are held, and this is done for all or for none")
+        endings = await work(Held(self._job, self._lease, dict(self._pausings)))
+        await insist(lambda: self._let_go([(self._pausings[target], endings[target]) for target in endings]))
+        return None
+
     async def _left_held(self, hold_s: float) -> None:
         for target, pausing in list(self._pausings.items()):
             receipt = pausing.step.receipt(
@@ -249,6 +260,9 @@ class HeldRun:
         receipt = await self._job.guarded(step, lambda: pausing.end(ending))
         if self._lease is not None and receipt.after is not None and receipt.after != "paused":
             await self._lease.release([step.target])
+        if ending.then is not None:
+            then, resumed = ending.then, receipt
+            receipt = await self._job.guarded(step, lambda: then(resumed))
         await self._over(step.target, receipt)
 
     async def _close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from console.errors import AdminError, NodeError
 from console.operations.control import Stopped
@@ -17,6 +18,15 @@ from console.operations.target import Target
 LOOK_S = 1.0
 PROBED_LOOK_S = 5.0
 """For a global pause below 1.19: each look leaves a line in the pooler's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a verb that works while its targets are held is handed; all of them are paused and drained."""
+
+    job: Job
+    lease: Lease
+    pausings: Mapping[Target, Pausing]
 
 
 class Hold:

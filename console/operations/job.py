@@ -168,6 +168,7 @@ class Job:
             control=control,
             query_timeout_s=self.planner.query_timeout_s(item.target.bouncer),
             say=tell,
+            run_id=self.run_id,
         )
 
     async def _refuse(self, step: Step, changed: tuple[str, ...]) -> TargetReceipt:

@@ -67,7 +67,7 @@ def _wrong(observation: Observation, settings: Mapping[str, str]) -> dict[str, s
     }
 
 
-def mend_targets(observation: Observation) -> tuple[str | None, ...]:
+def mend_targets(observation: Observation, _: object) -> tuple[str | None, ...]:
     """Return what is paused on a bouncer: None for the pooler itself, and databases.
 
     The pooler itself is always looked at: a setting may be left to be put back.

@@ -134,6 +134,8 @@ class TargetReceipt:
     holders: tuple[Holder, ...] = ()
     next_steps: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    """Restart: the last words of a start that failed, and of the pooler's log."""
     clients_cut_at_s: float | None = None
     """Wall clock: when the first waiting clients are cut if it stays paused; None: never, or not paused."""
     held_until_s: float | None = None

@@ -11,6 +11,7 @@ a WAIT_CLOSE (trap T1). Source: pgbouncer-admin.md, sections 2 and 6.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from console.errors import AdminError, NodeError
@@ -66,6 +67,10 @@ class Ending:
     good: bool = False
     """It was held as wanted, and its time is over."""
     interrupted: bool = False
+    what: str = ""
+    """Good: what was done while it was held."""
+    then: Callable[[TargetReceipt], Awaitable[TargetReceipt]] | None = None
+    """Looks at the target once more when it was let go, and may change its receipt."""
 
 
 class NotHeld(Exception):
@@ -81,6 +86,8 @@ class Pausing:
 
     def __init__(self, step: Step) -> None:
         self.step = step
+        self.sent_at_s: float | None = None
+        """When PAUSE went out, on the monotonic clock; None: not yet."""
         self.held_at_s: float | None = None
         """When it was seen held, on the monotonic clock; None: not yet."""
         self.last: Look | None = None
@@ -128,6 +135,7 @@ class Pausing:
         begun = loop.time()
         end = begun + limit_s
         probe_at = begun + PROBE_S
+        self.sent_at_s = step.clock.monotonic_s()
         pending = step.control.background(step.send(self._pauser, step.statements[0], None))
         self._pending = pending
         answered = was_paused = False
@@ -173,6 +181,12 @@ class Pausing:
         paused = await self._read_state(self._watch) if self.cheap_state else None
         self.last = Look(mine, paused)
         return self.last
+
+    @property
+    def rescue(self) -> WriteSession:
+        """The session that resumes it: opened before PAUSE was sent, and free while it is held."""
+        assert self._rescue is not None, "opened before"
+        return self._rescue
 
     async def still_paused(self) -> bool | None:
         """Say whether it is paused, whatever that costs; None when a paused database is no longer listed.
@@ -262,6 +276,8 @@ class Pausing:
             answer = await self._catch_late_pause() or answer
         paused = None if answer is None else await read_back_paused(step, self._rescue)
         reason = ending.detail if not ending.good or held_s is None else f"held for {held_s:.1f} s"
+        if ending.what:
+            reason = f"{ending.what}; {reason}"
         if _NOT_PAUSED in (answer or "") and self.held_at_s is not None and not late:
             step.warn(SOMEBODY)
             reason += ", resumed by somebody else meanwhile"

@@ -18,7 +18,7 @@ from console.model.fleet import Environment
 from console.operations.outcome import Unreachable
 from console.operations.radius import Radius
 from console.operations.rollout import Rollout
-from console.operations.spec import Ask, OpSpec
+from console.operations.spec import Ask, OpSpec, Whole
 from console.operations.target import Target
 
 
@@ -135,6 +135,8 @@ class Plan:
     group_warnings: tuple[str, ...] = ()
     group_blocked: str | None = None
     """Why the targets together cannot be worked on, e.g. the last healthy member of a group."""
+    whole: Whole | None = None
+    """What the verb says of all targets together; None: it works on each by itself."""
 
     @property
     def op(self) -> str:
@@ -227,6 +229,8 @@ class Plan:
             "unreachable": [item.name for item in self.unreachable],
             "targets": [decisive_of(item) for item in self.targets],
         }
+        if self.whole is not None:
+            decisive["whole"] = [[asdict(step) for step in self.whole.steps], dict(self.whole.facts)]
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
@@ -249,6 +253,7 @@ class Plan:
             "rollout": asdict(self.rollout),
             "waves": [[str(target) for target in wave] for wave in self.waves],
             "targets": [_target_dict(item) for item in self.targets],
+            "steps": [asdict(step) for step in self.whole.steps] if self.whole is not None else [],
             "unreachable": [asdict(item) for item in self.unreachable],
             "left_out": [asdict(item) for item in self.left_out],
         }

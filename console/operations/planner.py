@@ -29,7 +29,7 @@ from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters
+from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters, Survey, Whole
 from console.operations.suspended import Suspended, look_if_suspended
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
@@ -71,11 +71,12 @@ class Planner:
         if spec is None:
             raise UsageError(f"there is no operation {op}", hint=f"one of {', '.join(REGISTRY)}")
         checked = _parameters(spec, parameters)
-        chosen = self._chosen(spec, selector)
+        chosen = await self._chosen(spec, selector, checked)
+        alone = len(chosen) == 1
         tally = Tally("node read" if spec.on_node else "bouncer read", len(chosen))
         async with telling(progress, lambda: tally.words):
             found = await asyncio.gather(
-                *(tally.count(self._of_one(spec, one, checked, selector)) for one in chosen)
+                *(tally.count(self._of_one(spec, one, checked, selector, alone=alone)) for one in chosen)
             )
         items = [item for group in found for item in group if isinstance(item, TargetPlan)]
         unreachable = tuple(item for group in found for item in group if isinstance(item, Unreachable))
@@ -83,10 +84,12 @@ class Planner:
         if not items and not unreachable:
             raise UsageError(f"{selector}: {'; '.join(dict.fromkeys(out.reason for out in left_out))}")
         groups = await self._groups(spec, items, checked)
+        whole = await self._whole(spec, items, checked)
         how = rollout or Rollout(parse_serial(spec.serial))
         order = waves([item.target for item in items], how, self._membership(spec))
         warnings = (
             *groups.warnings,
+            *(whole.warnings if whole is not None else ()),
             *await self._others(spec, items),
             *_gate_warnings(spec, items, order, how),
         )
@@ -103,8 +106,17 @@ class Planner:
             rollout=how,
             waves=order,
             group_warnings=warnings,
-            group_blocked=groups.blocked,
+            group_blocked=groups.blocked or (whole.blocked if whole is not None else None),
+            whole=whole,
         )
+
+    async def _whole(
+        self, spec: OpSpec[Any], items: Sequence[TargetPlan], parameters: Parameters
+    ) -> Whole | None:
+        if spec.survey is None:
+            return None
+        asks = tuple(item.ask for item in items)
+        return await spec.survey(Survey(asks, parameters, self._reach, self._inventory))
 
     async def look(self, spec: OpSpec[Any], target: Target, parameters: Parameters) -> Ask[Any]:
         """Read what a verb needs to know of one target, fresh.
@@ -166,10 +178,18 @@ class Planner:
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _members(self, bouncer: Bouncer) -> tuple[Bouncer, ...]:
+        """Return the other members of its peer group."""
+        group = bouncer.peer_group
+        others = (one for one in self._inventory.bouncers if one.name != bouncer.name)
+        return tuple(one for one in others if group is not None and one.peer_group == group)
+
     def _may_probe(self, bouncer: Bouncer) -> bool:
         return bouncer.admin_user is not None and not self._read_only
 
-    def _chosen(self, spec: OpSpec[Any], text: str) -> tuple[Selected, ...]:
+    async def _chosen(self, spec: OpSpec[Any], text: str, parameters: Parameters) -> tuple[Selected, ...]:
+        if spec.choose is not None:
+            return await spec.choose(self._inventory, text, parameters)
         bouncers, nodes = self._inventory.bouncers, self._inventory.postgres
         selector = parse_selector(text)
         if spec.on_node:
@@ -192,7 +212,7 @@ class Planner:
         return of
 
     async def _of_one(
-        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
+        self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str, *, alone: bool
     ) -> Sequence[TargetPlan | Unreachable | LeftOut]:
         try:
             if spec.on_node:
@@ -202,7 +222,7 @@ class Planner:
             async with self._slots:
                 return await self._of_bouncer(spec, chosen, parameters, selector)
         except NodeError as error:
-            if len(self._chosen(spec, selector)) == 1:
+            if alone:
                 raise
             return [Unreachable(str(chosen), f"{error.message} ({error.phase})", error.hint)]
 
@@ -237,7 +257,7 @@ class Planner:
             if spec.suspended is None:
                 raise
             return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
-        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen)
+        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
         asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
         if not targets:
@@ -249,7 +269,10 @@ class Planner:
                 found = None
                 if spec.look is not None:
                     found = await spec.look(
-                        Look(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s)
+                        Look(
+                            *(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
+                            peers=self._members(bouncer),
+                        )
                     )
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
                 asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
@@ -351,4 +374,4 @@ def _parameters(spec: OpSpec[Any], given: Mapping[str, Any]) -> Parameters:
         option = next((one for one in spec.verb.options if one.field == key), None)
         name = (option.flag or option.metavar) if option is not None else f"--{key.removesuffix('_s')}"
         wrong = first["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-        raise UsageError(f"{spec.name}: {name} {wrong}") from None
+        raise UsageError(f"{spec.name}: {f'{name} ' if key else ''}{wrong}") from None

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from console.operations.nodes import Nodes
     from console.operations.past import Past
     from console.operations.radius import BackendSource
+    from console.operations.roles import Logins, Roles, Wallet
+    from console.operations.rotate.run_file import RunFiles
+    from console.operations.switchover.nodes import ClientSide, SwitchNodes
     from console.transport.base import Transport
 
 
@@ -32,8 +35,20 @@ class Reach:
     """Postgres nodes, to act on; None: no verb can."""
     backends: BackendSource | None = None
     """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
+    roles: Roles | None = None
+    """Roles of Postgres nodes and their passwords; None: none can be changed."""
+    logins: Logins | None = None
+    """Logins as a client; None: none can be tried, so no secret is changed."""
+    wallet: Wallet | None = None
+    """Where secrets come from; None: this driver has none."""
+    run_files: RunFiles | None = None
+    """What rotations leave while they run; None: none can be carried out."""
     past: Past | None = None
     """What earlier runs left; None: it is not looked at."""
+    switching: SwitchNodes | None = None
+    """Postgres nodes, to move clients from one to another; None: no verb can."""
+    clients: ClientSide | None = None
+    """Logins through poolers as clients make them; None: none can be tried."""
     locks: BouncerLocks | None = None
     """Against other consoles of this machine; None: only runs of this process keep apart."""
     leases: Leases | None = None

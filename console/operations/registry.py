@@ -9,6 +9,7 @@ from typing import Any
 from console.guard.verdict import Tier
 from console.operations import availability, backends, kill, kill_client, reconnect, settings, shutdown, verbs
 from console.operations.closing import look_at_door
+from console.operations.config_specs import CONFIG_SPECS
 from console.operations.ending import carry_out_shutdown
 from console.operations.mend import (
     carry_out_mend,
@@ -27,6 +28,7 @@ from console.operations.reload_plan import (
     reload_standing,
     reload_statements,
 )
+from console.operations.restart.operation import RESTART
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
 from console.operations.resume_suspended import (
     VERIFIED_BY,
@@ -35,9 +37,12 @@ from console.operations.resume_suspended import (
     suspended_standing,
     suspended_statements,
 )
+from console.operations.rotate.spec import ROTATE_SPEC
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
 from console.operations.suspended import Suspended
+from console.operations.switchover.spec import SWITCHOVER
+from console.operations.verb import Verb
 from console.poolers.base import Capability
 
 _POOLERS = frozenset({Scope.POOLER})
@@ -47,7 +52,7 @@ _NODES = frozenset({Scope.NODE})
 _MODES = ("transaction", "statement", "session")
 
 
-def _on_suspended(verb: verbs.Verb) -> OpSpec[Suspended]:
+def _on_suspended(verb: Verb) -> OpSpec[Suspended]:
     """Return what a way out of a pause is on a pooler that is suspended and lets nobody in."""
     return OpSpec(
         verb=verb,
@@ -337,5 +342,9 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     {spec.name: spec for spec in _POOLER_VERBS}
     | {spec.name: spec for spec in _NODE_VERBS}
     | {_MEND.name: _MEND}
+    | {ROTATE_SPEC.name: ROTATE_SPEC}
+    | {spec.name: spec for spec in CONFIG_SPECS}
+    | {RESTART.name: RESTART}
+    | {SWITCHOVER.name: SWITCHOVER}
 )
 """By command name, in the order of `verbs.VERBS`."""

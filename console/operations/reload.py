@@ -10,59 +10,15 @@ admins out or reports failure, the copies of the last good one are put back and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from console.config.pgbouncer_expect import Expected
-from console.errors import AdminError, NodeError, Phase
-from console.operations.observe import Observation, observe
+from console.errors import AdminError, NodeError
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
-from console.operations.reload_changes import Changes, changes_between
-from console.operations.reload_check import mismatches, read_peers
 from console.operations.reload_copies import PutBack, changed_files, keep_good, put_back
 from console.operations.reload_files import BROKEN, GOOD, ConfigLook
+from console.operations.reload_reading import FAILED_RELOAD, Reading, read_after
 from console.operations.sending import Answer, ask, on_writer
-from console.operations.sessions import WriteSession, close_quietly
+from console.operations.sessions import WriteSession
 from console.operations.spec import state_words
 from console.operations.step import Step, plural, why
-from console.poolers.base import Capability
-
-_FAILED_RELOAD = "F0000"
-"""SQLSTATE of a RELOAD that 1.25 and later know to have failed."""
-_NAMES_SHOWN = 6
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A pooler after a RELOAD, against what its files say."""
-
-    after: Observation
-    changes: Changes
-    """Since before the run."""
-    mismatches: tuple[str, ...]
-    locked_out: str | None
-    """Why a new login to the console is refused; None: it is let in, or that could not be tried."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def must_be_mended(self) -> bool:
-        """Whether the pooler is worse off than before."""
-        return self.changes.fell_to_defaults or self.locked_out is not None
-
-    def problem(self) -> str | None:
-        """What is wrong, as a clause; None: all is as the files say."""
-        fallen = self.changes.fallen
-        if self.changes.fell_to_defaults:
-            names = ", ".join(fallen[:_NAMES_SHOWN]) + (", …" if len(fallen) > _NAMES_SHOWN else "")
-            return (
-                f"{plural(len(fallen), 'setting')} fell back to the compiled default ({names}): "
-                "the file could not be read whole"
-            )
-        if self.locked_out is not None:
-            return f"a new login to its console is refused: {self.locked_out}"
-        if self.mismatches:
-            count = plural(len(self.mismatches), "difference")
-            return f"{count} from what the files say: {'; '.join(self.mismatches[:_NAMES_SHOWN])}"
-        return None
 
 
 async def carry_out_reload(step: Step) -> TargetReceipt:
@@ -92,7 +48,7 @@ async def _reload(step: Step, session: WriteSession, look: ConfigLook) -> Target
     answer = await ask(step, session, step.statements[0])
     expected = look.judged.expected if look.judged is not None else None
     try:
-        reading = await _read(step, session, look, expected, lost=answer.lost is not None)
+        reading = await read_after(step, session, look, expected, lost=answer.lost is not None)
     except (NodeError, AdminError) as error:
         return step.receipt(
             Outcome.UNKNOWN if answer.refused is None else Outcome.FAILED,
@@ -102,57 +58,17 @@ async def _reload(step: Step, session: WriteSession, look: ConfigLook) -> Target
         )
     for note in reading.notes:
         step.warn(note)
-    failed = answer.refused is not None and answer.refused.sqlstate == _FAILED_RELOAD
+    failed = answer.refused is not None and answer.refused.sqlstate == FAILED_RELOAD
     if failed or reading.must_be_mended:
         return await _mend(step, session, look, answer, reading)
     return await _settle(step, look, answer, reading, judged=expected is not None)
-
-
-async def _read(
-    step: Step, session: WriteSession, look: ConfigLook, expected: Expected | None, *, lost: bool
-) -> _Reading:
-    """Read the pooler back.
-
-    Raises:
-        NodeError, AdminError: it could not be read.
-    """
-    fresh = await step.connector.writer(step.target.bouncer) if lost else None
-    over = fresh or session
-    try:
-        limit_s = step.query_timeout_s
-        after = await observe(over, step.dialect, step.target.bouncer, timeout_s=limit_s, prober=over)
-        peers = None
-        if look is not None and look.peers is not None and step.dialect.has(after.version, Capability.PEERS):
-            peers = read_peers(await over.show("PEERS", timeout_s=limit_s))
-    finally:
-        await close_quietly(fresh)
-    locked_out, notes = await _try_login(step)
-    return _Reading(
-        after,
-        changes_between(step.before, after, expected),
-        mismatches(expected, step.before, after, peers) if expected is not None else (),
-        locked_out,
-        notes,
-    )
-
-
-async def _try_login(step: Step) -> tuple[str | None, tuple[str, ...]]:
-    """Log in to the console anew: a reload may have locked its admins out."""
-    try:
-        session = await step.connector.writer(step.target.bouncer)
-    except NodeError as error:
-        if error.phase is Phase.AUTH:
-            return error.message, ()
-        return None, (f"whether a new login is let in could not be tried: {why(error)}",)
-    await close_quietly(session)
-    return None, ()
 
 
 # -- all went well, or nearly -----------------------------------------------------------------------
 
 
 async def _settle(
-    step: Step, look: ConfigLook, answer: Answer, reading: _Reading, *, judged: bool
+    step: Step, look: ConfigLook, answer: Answer, reading: Reading, *, judged: bool
 ) -> TargetReceipt:
     lines = reading.changes.lines
     words = state_words(step.target, reading.after)
@@ -210,7 +126,7 @@ async def _keep(step: Step, look: ConfigLook) -> list[str]:
 
 
 async def _mend(
-    step: Step, session: WriteSession, look: ConfigLook, answer: Answer, reading: _Reading
+    step: Step, session: WriteSession, look: ConfigLook, answer: Answer, reading: Reading
 ) -> TargetReceipt:
     """Put the last good files back and reload them."""
     problem = reading.problem()
@@ -244,7 +160,7 @@ async def _reload_good(
     answer = await ask(step, session, step.statements[0])
     broken = tuple(f"mend {path}{BROKEN}, put it in place of {path}" for path in result.paths)
     try:
-        reading = await _read(
+        reading = await read_after(
             step, session, look, good.expected if good is not None else None, lost=answer.lost is not None
         )
     except (NodeError, AdminError) as error:

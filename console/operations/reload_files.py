@@ -106,7 +106,7 @@ async def look_at_files(look: Look) -> ConfigLook:
         return ConfigLook(files)
     # A command may have to wait for the SSH connection first.
     timeout_s = look.timeout_s + (bouncer.connect_timeout_s or look.timeout_s)
-    reader = _Reader(files, seen, bouncer, timeout_s)
+    reader = ConfigReader(files, seen, bouncer, timeout_s)
     root, folder, assumed = await reader.place()
     if root is None:
         return ConfigLook("the path of its configuration file is not known")
@@ -124,7 +124,7 @@ async def look_at_files(look: Look) -> ConfigLook:
     return replace(found, good=await reader.good_copies(texts), peers=peers)
 
 
-class _Reader:
+class ConfigReader:
     """Reads the files of one pooler; several at a time."""
 
     def __init__(self, files: HostFiles, seen: Observation, bouncer: Bouncer, timeout_s: float) -> None:

@@ -45,9 +45,13 @@ def reload_rescue(ask: Ask[Observation]) -> tuple[str, ...]:
     return () if look.good.why_not is not None else (ask.dialect.reload(),)
 
 
-def what_would_change(ask: Ask[Observation]) -> ExpectedReload | None:
-    """Return what a RELOAD would change; None when the files could not be judged."""
-    look: ConfigLook = ask.found
+def what_would_change(ask: Ask[Observation], look: ConfigLook | None = None) -> ExpectedReload | None:
+    """Return what a RELOAD would change; None when the files could not be judged.
+
+    `look`: the files as they would be; None: as the ask found them.
+    """
+    look = look or ask.found
+    assert look is not None, "RELOAD looks at files"
     judged = look.judged
     if judged is None:
         return None
@@ -65,7 +69,7 @@ def reload_standing(ask: Ask[Observation]) -> Standing:
     else:
         _linted(told, look, look.lint, ask)
     if told.blocked is None:
-        told.warnings += _of_the_version(ask.seen, known=told.known)
+        told.warnings += of_the_version(ask.seen, known=told.known)
     return Standing(
         state_words(ask.target, ask.seen),
         blocked=told.blocked,
@@ -108,37 +112,47 @@ def _linted(told: _Told, look: ConfigLook, lint: Lint, ask: Ask[Observation]) ->
     if lint.errors:
         first = lint.errors[0]
         told.blocked = f"{plural(len(lint.errors), 'error')} in its files: {first}"
-        told.warnings += _some([f"error: {finding}" for finding in lint.errors[1:]])
-        told.warnings += _some([str(finding) for finding in (*lint.unread, *lint.warnings)])
+        told.warnings += some_of([f"error: {finding}" for finding in lint.errors[1:]])
+        told.warnings += some_of([str(finding) for finding in (*lint.unread, *lint.warnings)])
         return
     if lint.unread:
         _unchecked(told, "; ".join(str(finding) for finding in lint.unread[:3]), ask)
-    told.warnings += _some([str(finding) for finding in lint.warnings])
+    told.warnings += some_of([str(finding) for finding in lint.warnings])
     would = what_would_change(ask)
     if would is None:
         return
     told.known = True
-    told.notes += _some(list(_notes(would, look)))
-    told.warnings += would.warnings
+    told.notes += some_of([*would_change(would, look), *_copies(look)])
+    told.warnings += would_warn(would, look, ask.seen.version)
+    told.warnings += _about_copies(look)
+    if would.doomed_clients:
+        told.tier = Tier.CUT
+
+
+def would_warn(would: ExpectedReload, look: ConfigLook, version: Version) -> Iterator[str]:
+    """Yield what a RELOAD would do that one may not want."""
+    yield from would.warnings
     if would.undone:
-        told.warnings.append(
+        yield (
             f"would undo {plural(len(would.undone), 'value')} that somebody SET: "
             f"{', '.join(line.partition(':')[0] for line in would.undone)} (trap T6)"
         )
     if would.doomed_clients:
-        told.tier = Tier.CUT
-        told.warnings.append(f"cuts {plural(would.doomed_clients, 'client')} (trap T7)")
-    told.warnings += _users_gone(look, ask.seen.version)
-    told.warnings += _about_copies(look)
+        yield f"cuts {plural(would.doomed_clients, 'client')} (trap T7)"
+    yield from _users_gone(look, version)
 
 
-def _notes(would: ExpectedReload, look: ConfigLook) -> Iterator[str]:
+def would_change(would: ExpectedReload, look: ConfigLook) -> Iterator[str]:
+    """Yield what a RELOAD would change, and what only a restart would."""
     if not (would.changes or would.undone):
         yield "nothing: its files give what runs already"
     yield from would.changes
     yield from (f"{line}, undoing a SET" for line in would.undone)
     yield from _users(look)
     yield from (f"needs a restart: {line}" for line in would.restart)
+
+
+def _copies(look: ConfigLook) -> Iterator[str]:
     if look.good.why_not is None:
         yield "should it fail all the same, the files of the last good reload are put back and reloaded"
     if look.texts is not None:
@@ -183,7 +197,8 @@ def _about_copies(look: ConfigLook) -> Iterator[str]:
         yield f"if it fails all the same, nothing can be put back: {good.why_not}"
 
 
-def _of_the_version(seen: Observation, *, known: bool) -> Iterator[str]:
+def of_the_version(seen: Observation, *, known: bool) -> Iterator[str]:
+    """Yield what a RELOAD does on this version; `known`: what the files would do is."""
     if seen.version < REPORTS_FAILURE and not known:
         yield (
             f"{seen.version} answers success even when the file is broken: settings are compared "
@@ -198,7 +213,8 @@ def _of_the_version(seen: Observation, *, known: bool) -> Iterator[str]:
         )
 
 
-def _some(lines: Sequence[str]) -> Sequence[str]:
+def some_of(lines: Sequence[str]) -> Sequence[str]:
+    """Return lines, of very many only the first ones and how many more."""
     if len(lines) <= _LINES_SHOWN:
         return lines
     return (*lines[: _LINES_SHOWN - 1], f"and {len(lines) - _LINES_SHOWN + 1} more")

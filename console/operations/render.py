@@ -55,6 +55,7 @@ def plan_text(plan: Plan, *, width: int | None = None, verbose: bool = False) ->
             lines += _target_lines(plan, item, width, verbose=verbose)
     else:
         lines += _in_common(plan, width)
+    lines += _steps(plan, width)
     lines += _beside(plan, width)
     if not verbose and len(plan.targets) > IN_FULL:
         lines += labelled("more", ("-v shows every target in full",), width)
@@ -104,6 +105,8 @@ def _lasts(plan: Plan) -> tuple[str, ...]:
     if not plan.spec.holds:
         return ()
     asked = plan.parameters
+    if plan.spec.work is not None:
+        return (f"drained within {asked.timeout_s:g} s, then held for at most {asked.hold_s:g} s",)
     by = "by its guardian, which stays behind" if asked.detach else "then resumed"
     return (f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s, {by}",)
 
@@ -293,6 +296,16 @@ def _effects(effects: Iterable[str]) -> list[str]:
 
 
 # -- beside the targets -----------------------------------------------------------------------------
+
+
+def _steps(plan: Plan, width: int | None) -> Iterator[str]:
+    """Number the steps of a verb that works on all its targets as one."""
+    if plan.whole is None or not plan.whole.steps:
+        return
+    yield "in this order:"
+    for number, step in enumerate(plan.whole.steps, start=1):
+        yield from wrapped(f"{number:>3}  {step.where}: {step.what}", width, rest="       ")
+        yield from wrapped(f"       then: {step.checked}", width, rest="         ")
 
 
 def _beside(plan: Plan, width: int | None) -> Iterator[str]:

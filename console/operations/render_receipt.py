@@ -82,6 +82,7 @@ def _trouble(receipt: TargetReceipt, width: int | None) -> Iterator[str]:
     ]
     yield from labelled("held by", holders, width)
     yield from labelled("warning", receipt.warnings, width)
+    yield from labelled("log", receipt.log, width)
     yield from labelled("next", receipt.next_steps, width)
 
 

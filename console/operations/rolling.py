@@ -92,11 +92,11 @@ class RollingRun:
         found = await asyncio.gather(*(self._prepare(item) for item in items))
         steps = [step for step in found if step is not None]
         lease: Lease | None = None
-        wanted = [step for step in steps if not step.already] if self._job.plan.spec.leased else []
+        wanted = [step for step in steps if self._needs_guardian(step)]
         try:
             if wanted:
                 lease = await self._arm(wanted)
-                steps = [step for step in steps if step.already or step.lease is not None]
+                steps = [step for step in steps if step.lease is not None or step not in wanted]
             groups: dict[Hashable, list[Step]] = {}
             for step in steps:
                 key = step.target if self._job.plan.spec.together else step.target.bouncer
@@ -105,6 +105,11 @@ class RollingRun:
         finally:
             if lease is not None:
                 await insist(lease.close)
+
+    def _needs_guardian(self, step: Step) -> bool:
+        """Say whether clients may be left waiting: a restart, for one, pauses by some methods only."""
+        plan = self._job.plan
+        return plan.spec.leased and not step.already and bool(plan.item(step.target).rescue)
 
     async def _prepare(self, item: TargetPlan) -> Step | None:
         step = await self._job.prepare(item, self._job.control.for_step())

@@ -8,7 +8,7 @@ from typing import Any
 from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout, parse_serial, parse_share
-from console.operations.verbs import Option, Verb
+from console.operations.verb import Option, Verb
 
 ROLLOUT_OPTIONS = {
     option.field: option

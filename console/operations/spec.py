@@ -17,12 +17,16 @@ from console.model.claims import Claim
 from console.operations.observe import Observation
 from console.operations.suspended import Suspended
 from console.operations.target import Target
-from console.operations.verbs import Verb
+from console.operations.verb import Verb
 from console.poolers.base import Capability, Dialect
 
 if TYPE_CHECKING:
-    from console.config.schema import Bouncer, PostgresNode
+    from console.config.schema import Bouncer, Inventory, PostgresNode
+    from console.config.selector import Selected
+    from console.operations.holding import Held
+    from console.operations.job import Job
     from console.operations.outcome import TargetReceipt
+    from console.operations.pausing import Ending
     from console.operations.reach import Reach
     from console.operations.sessions import ReadSession
     from console.operations.step import Step
@@ -95,6 +99,43 @@ class Look:
     dialect: Dialect
     reach: Reach
     timeout_s: float
+    peers: tuple[Bouncer, ...] = ()
+    """The other members of its peer group."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeStep:
+    """One step of a verb that works on all its targets as one."""
+
+    where: str
+    """A pooler, a node, several with commas."""
+    what: str
+    checked: str
+    """What is checked before the next one is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a verb that works on all its targets as one says of them together."""
+
+    steps: tuple[WholeStep, ...]
+    facts: Mapping[str, str]
+    """What a permit is bound to besides the targets' own facts; no secrets."""
+    warnings: tuple[str, ...] = ()
+    blocked: str | None = None
+    found: Any = None
+    """For the run; not part of the plan's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(Generic[S]):
+    """What `OpSpec.survey` may use. It only asks."""
+
+    asks: tuple[Ask[S], ...]
+    """Every target that answered."""
+    parameters: Any
+    reach: Reach
+    inventory: Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +176,7 @@ class OpSpec(Generic[S]):
     """What is sent besides when it does not go well; None: nothing more is sent then. Of a leased verb:
     what its guardian sends."""
     carry_out: Callable[[Step], Awaitable[TargetReceipt]] | None
-    """None: it `holds`, and `console.operations.held` carries it out."""
+    """None: it `holds`, and `console.operations.held` carries it out; or it `conduct`s itself."""
     verified_by: str
     """What is read back before success is reported."""
     undo: str | None
@@ -167,9 +208,17 @@ class OpSpec(Generic[S]):
     """Its statements are commands for a shell on the target's host."""
     suspended: OpSpec[Suspended] | None = None
     """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
-    spread: Callable[[Observation], tuple[str | None, ...]] | None = None
+    survey: Callable[[Survey[S]], Awaitable[Whole]] | None = None
+    """What is said of all targets together, for verbs that work on them as one."""
+    conduct: Callable[[Job], Awaitable[tuple[TargetReceipt, ...]]] | None = None
+    """Carries the whole run out, with a receipt for every target; for verbs with a `survey`."""
+    spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
+    choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
+    """Which bouncers a selector means that names something else, such as the node behind them."""
+    work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None
+    """What is done while all targets are held, and how each ends; None: they are held for a time."""
 
     @property
     def name(self) -> str:

@@ -42,6 +42,7 @@ class Step:
     say: Callable[[EventKind, str, Mapping[str, Any]], None]
     lease: Lease | None = None
     """Of a verb that is `leased`: in force before its first statement."""
+    run_id: str = ""
     started_at_s: float = field(init=False)
     started_s: float = field(init=False)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -120,6 +121,19 @@ class Step:
             told = reply or f"no answer to {statement}"
             self.tell(EventKind.ANSWERED, f"← {told} ({took * 1000:.0f} ms)")
         return reply
+
+    async def act(self, statement: str, do: Callable[[], Awaitable[str | None]]) -> str | None:
+        """Do something on the target's host that counts as a statement; `do` returns why it failed."""
+        self.tell(EventKind.SENT, f"→ {statement}")
+        begun = self.clock.monotonic_s()
+        place = len(self.exchanges)
+        self.exchanges.append(Exchange(statement, None, None))
+        problem = await do()
+        took = self.clock.monotonic_s() - begun
+        reply = "done" if problem is None else f"FAILED: {problem}"
+        self.exchanges[place] = Exchange(statement, reply, took)
+        self.tell(EventKind.ANSWERED, f"← {reply} ({took * 1000:.0f} ms)")
+        return problem
 
     async def check_process(self, *sessions: ReadSession) -> None:
         """Make sure that the sessions meet the process that was observed; see `require_one_process`."""

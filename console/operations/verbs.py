@@ -6,51 +6,19 @@ Only the standard library is imported here, so that `pooldeck --help` stays quic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
 
+from console.operations.switchover.words import SWITCHOVER
+from console.operations.verb import BOUNCERS, Option, Verb
+from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
+from console.operations.verbs_restart import RESTART
+from console.operations.verbs_rotate import ROTATE
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing a verb can be told besides its targets: a flag, and a field of its `Parameters`."""
-
-    field: str
-    """Of the verb's `Parameters`, e.g. `hold_s`."""
-    flag: str | None
-    """`--for`; None: a positional argument behind the selector."""
-    metavar: str
-    help: str
-    kind: Literal["duration", "text", "texts", "switch"] = "text"
-    """`duration` takes `90`, `90s`, `2m`; `texts` takes one or more; `switch` takes none."""
-    default: str | None = None
-    """As it would be typed; None: must be given (a switch: off)."""
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """How one operation is presented."""
-
-    name: str
-    """The command, and the name of its page in docs/operations/."""
-    title: str
-    """For the palette, e.g. `Pause`."""
-    summary: str
-    """One line."""
-    help: str
-    """Paragraphs for `--help` and the help panel."""
-    timeout_help: str
-    """What `--timeout` bounds."""
-    timeout_s: float = 5.0
-    """Its default."""
-    targets: str = "Bouncers, NAME/DATABASE, @label=value, all."
-    """What the selector may name, for `--help`."""
-    default_selector: str | None = None
-    """What is meant when none is given; None: one must be."""
-    single: str | None = None
-    """It takes exactly one target, and help calls that so, e.g. `NODE`; None: as many as a selector names."""
-    options: tuple[Option, ...] = ()
-
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {"config": "Compare and change the configuration files of bouncers."}
+)
+"""First words of commands that have two, and what they are about."""
 
 PAUSE = Verb(
     name="pause",
@@ -123,7 +91,6 @@ RELOAD = Verb(
 _ALLOW_LAST = Option(
     "allow_last", "--allow-last", "", "Also the last healthy member of a peer group.", "switch"
 )
-_BOUNCERS = "Bouncers, @label=value, all."
 _DATABASES = "NAME/DATABASE, NAME/* for all of a bouncer, @label=value/DATABASE."
 
 RECONNECT = Verb(
@@ -204,7 +171,7 @@ SHUTDOWN = Verb(
     ),
     timeout_help="How long the process's end is waited for.",
     timeout_s=30.0,
-    targets=_BOUNCERS,
+    targets=BOUNCERS,
     options=(
         Option(
             "mode",
@@ -227,7 +194,7 @@ SET = Verb(
         "Settings that may hold a secret are not taken: set them in the file."
     ),
     timeout_help="How long the pooler's answer is waited for.",
-    targets=_BOUNCERS,
+    targets=BOUNCERS,
     options=(
         Option("key", None, "KEY", "The setting, e.g. default_pool_size."),
         Option("value", None, "VALUE", "Its new value, as in the configuration file."),
@@ -277,5 +244,8 @@ MEND = Verb(
 )
 VERBS: tuple[Verb, ...] = (
     *(PAUSE, RESUME, RELOAD, RECONNECT, DISABLE, ENABLE),
-    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND),
+    *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND, ROTATE),
+    *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
+    RESTART,
+    SWITCHOVER,
 )

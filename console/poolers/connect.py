@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from pydantic import SecretStr
+
 from console.clock import Clock, SystemClock
 from console.config.credentials import Passwords
 from console.config.schema import Bouncer, Inventory
@@ -16,7 +18,7 @@ from console.errors import CredentialError, NodeError, Phase, UsageError
 from console.model.rows import Setting
 from console.poolers.admin import ADMIN_DATABASE, APPLICATION_NAME, AdminReader, AdminWriter, Login
 from console.poolers.door import refuses, tcp_door
-from console.poolers.probe import query_as_client
+from console.poolers.probe import log_in_only, query_as_client
 from console.transport.base import Endpoint, Route, TcpAddress, Transport, UnixAddress
 
 S = TypeVar("S", AdminReader, AdminWriter)
@@ -94,13 +96,41 @@ class PoolerConnector:
             await (await self.reader(name)).close()
             return "a login to the admin console"
         database = bouncer.probe_database or bouncer.probe_user
+        await self.ask_as_client(name, database, "SELECT 1")
+        return f"a query as {bouncer.probe_user} on {database}"
+
+    async def ask_as_client(self, name: str, database: str, query: str) -> tuple[str | None, ...]:
+        """Log in to a database as `probe_user` and return the first row of a query that changes nothing.
+
+        Raises:
+            NodeError: with the phase that failed; credentials without a `probe_user`.
+        """
+        bouncer = self._bouncer(name)
+        if bouncer.probe_user is None:
+            raise CredentialError("the inventory names no probe_user", where=name)
         source = bouncer.probe_password_from or bouncer.password_from
         login, timeout_s = await self._login(bouncer, bouncer.probe_user, source, database)
         try:
-            await query_as_client(login, timeout_s=timeout_s)
+            return await query_as_client(login, timeout_s=timeout_s, query=query)
         except NodeError as failure:
             raise self._reason(bouncer, login.endpoint, failure) from None
-        return f"a query as {bouncer.probe_user} on {database}"
+
+    async def log_in_as(
+        self, name: str, database: str, user: str, password: SecretStr, *, query: bool, timeout_s: float
+    ) -> None:
+        """Log in through a bouncer with a given password, and run a query when `query`; all in `timeout_s`.
+
+        Raises:
+            NodeError: phase `auth` when it is refused; DeadlineError: neither let in nor refused in time.
+        """
+        bouncer = self._bouncer(name)
+        limit_s = bouncer.connect_timeout_s or self._default_timeout_s
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=limit_s)
+        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint), database)
+        try:
+            await (query_as_client if query else log_in_only)(login, timeout_s=timeout_s)
+        except NodeError as failure:
+            raise self._reason(bouncer, endpoint, failure) from None
 
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
         bouncer = self._bouncer(name)

@@ -1,13 +1,15 @@
 """Sessions with Postgres nodes, by asyncpg, through the same transport as the poolers'.
 
 Sessions are read-only (`default_transaction_read_only`) and every statement has a time limit on the server
-too, so that a question never outlives its asker. It must not change anything on a node.
+too, so that a question never outlives its asker. One kind may write, for `roles` alone; nothing is changed
+here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import getpass
+from collections.abc import Mapping
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -32,6 +34,11 @@ _FAILURES = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+_READ_ONLY: Mapping[bool | None, Mapping[str, str]] = {
+    None: {},
+    True: {"default_transaction_read_only": "on"},
+    False: {"default_transaction_read_only": "off"},
+}
 _MAY_BE_THE_TUNNEL = frozenset({Phase.CONNECT, Phase.TLS, Phase.PROTOCOL})
 
 
@@ -85,13 +92,41 @@ class PostgresConnector:
         Raises:
             NodeError: the phase that failed; UsageError: no node has that name.
         """
+        node = self._node(name)
+        user = node.user or getpass.getuser()
+        return PostgresReader(name, await self._log_in(node, user, node.password_from, read_only=True))
+
+    async def admin(self, name: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in as the node's `admin_user`, or as its `user` where it has none; it may write.
+
+        Raises:
+            NodeError, UsageError: as `reader`.
+        """
+        node = self._node(name)
+        user = node.admin_user or node.user or getpass.getuser()
+        own = node.admin_password_from if node.admin_user is not None else None
+        return await self._log_in(node, user, own or node.password_from, read_only=False)
+
+    async def plain(self, name: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in as `admin` does, with the server's own word on whether transactions are read-only."""
+        node = self._node(name)
+        user = node.admin_user or node.user or getpass.getuser()
+        own = node.admin_password_from if node.admin_user is not None else None
+        return await self._log_in(node, user, own or node.password_from, read_only=None)
+
+    def _node(self, name: str) -> PostgresNode:
         node = self._nodes.get(name)
         if node is None:
             raise UsageError(f"no Postgres node is called {name!r}", hint="names are in the inventory")
+        return node
+
+    async def _log_in(
+        self, node: PostgresNode, user: str, source: str | None, *, read_only: bool | None
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        name = node.name
         limit_s = node.connect_timeout_s or self._connect_limit_s
-        user = node.user or getpass.getuser()
         password = await self._credentials.password(
-            node.password_from,
+            source,
             user=user,
             node=name,
             host=node.tcp_host or str(node.unix),
@@ -104,11 +139,11 @@ class PostgresConnector:
             async with asyncio.timeout(limit_s):
                 dialled = await _dialled(endpoint, name)
             tls = await asyncio.to_thread(tls_argument, node, endpoint.host)
-            connection = await self._connect(node, user, password, dialled, endpoint.port, tls, limit_s)
+            return await self._connect(
+                node, user, password, dialled, endpoint.port, tls, limit_s, read_only=read_only
+            )
         except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
-        else:
-            return PostgresReader(name, connection)
         if node.host is not None and failure.phase in _MAY_BE_THE_TUNNEL:
             # Through a tunnel a driver sees no more than a closed socket; the tunnel knows why.
             raise self._transport.failure_of(endpoint) or failure from None
@@ -123,6 +158,8 @@ class PostgresConnector:
         port: int,
         tls: TlsArgument,
         limit_s: float,
+        *,
+        read_only: bool | None,
     ) -> asyncpg.Connection[asyncpg.Record]:
         query_limit_s = node.query_timeout_s or self._query_limit_s
         return await asyncpg.connect(
@@ -141,7 +178,7 @@ class PostgresConnector:
             target_session_attrs=SessionAttribute.any,
             server_settings={
                 "application_name": "pooldeck",
-                "default_transaction_read_only": "on",
+                **_READ_ONLY[read_only],
                 "statement_timeout": str(round(query_limit_s * 1000)),
             },
         )

@@ -26,7 +26,7 @@ from console.errors import PooldeckError, UsageError
 from console.model.fleet import FleetSnapshot
 from console.operations.registry import REGISTRY
 from console.operations.service import OperationService
-from console.operations.verbs import Verb
+from console.operations.verb import Verb
 from console.tui import bridge, details, navigation
 from console.tui.bridge import SnapshotArrived, SnapshotSource
 from console.tui.claims import ReadClaims

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from console.errors import UsageError
-from console.operations.verbs import Verb
+from console.operations.verb import Verb
+from console.operations.verbs import GROUPS
 from console.tui import wishes
 from widgets.command_line import Completion
 
@@ -102,7 +103,7 @@ def run(app: PooldeckApp, line: str) -> None:
     Raises:
         UsageError: no such command, or its argument cannot be used.
     """
-    name, _, argument = line.strip().partition(" ")
+    name, argument = _split(app, line.strip())
     if not name:
         return
     command = find(app, name)
@@ -111,10 +112,26 @@ def run(app: PooldeckApp, line: str) -> None:
     command.run(app, argument.strip())
 
 
+def _split(app: PooldeckApp, line: str) -> tuple[str, str]:
+    """Return a command's name, which may have two words, and what stands behind it."""
+    name, _, argument = line.partition(" ")
+    if name in GROUPS:
+        word, _, rest = argument.lstrip().partition(" ")
+        if not word:
+            words = [verb.name.partition(" ")[2] for verb in app.verbs if verb.name.startswith(f"{name} ")]
+            raise UsageError(f":{name} wants one of {', '.join(words)}")
+        return f"{name} {word}", rest
+    return name, argument
+
+
 def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     """Return what the word before the cursor may become, best first; [] when nothing fits."""
-    name, space, argument = text[:cursor].partition(" ")
+    typed = text[:cursor]
     known = commands_of(app)
+    name, space, argument = typed.partition(" ")
+    if space and name in GROUPS:
+        word, space, argument = argument.partition(" ")
+        name = f"{name} {word}"
     if not space:
         return [
             Completion(command.name, _described(command), 0)

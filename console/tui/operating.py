@@ -18,7 +18,7 @@ from console.model.fleet import FleetSnapshot
 from console.operations.registry import REGISTRY
 from console.operations.service import OperationService, Run
 from console.operations.target import Target
-from console.operations.verbs import Verb
+from console.operations.verb import Verb
 from console.tui import chosen, wishes
 from console.tui.claims import ClaimWatch, ReadClaims
 from console.tui.progress import Hold, Progress

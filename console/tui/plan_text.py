@@ -43,9 +43,20 @@ def plan_sections(plan: Plan, width: int = 80, reason: str | None = None) -> lis
             sections += _in_full(plan, item, width)
     else:
         sections += [_warnings(plan), _table(plan, width), _in_common(plan)]
+    sections.append(_steps(plan))
     if plan.left_out and plan.target_count == 1:
         sections.append(Section("Not touched", list(_left_out(plan))))
     return [section for section in sections if not _is_empty(section)]
+
+
+def _steps(plan: Plan) -> Section:
+    """Number the steps of a verb that works on all its targets as one."""
+    steps = plan.whole.steps if plan.whole is not None else ()
+    texts = [
+        f"{number}. {step.where}: {step.what}; then: {step.checked}"
+        for number, step in enumerate(steps, start=1)
+    ]
+    return Section("In this order", lines=texts)
 
 
 def _is_empty(section: Section) -> bool:
@@ -102,6 +113,9 @@ def _lasts(plan: Plan) -> list[tuple[str, str]]:
     if not plan.spec.holds:
         return []
     asked = plan.parameters
+    if plan.spec.work is not None:
+        held = f"drained within {asked.timeout_s:g} s, then held for at most {asked.hold_s:g} s"
+        return [("it lasts", held)]
     by = "its guardian resumes it then, and stays behind" if asked.detach else "then it is resumed"
     return [("it lasts", f"drained within {asked.timeout_s:g} s, held for {asked.hold_s:g} s; {by}")]
 

@@ -54,5 +54,6 @@ def _facts(target: TargetReceipt) -> list[tuple[str, Tone]]:
         when = time.strftime("%H:%M:%S UTC", time.gmtime(target.clients_cut_at_s))
         facts.append((f"clients that wait are cut from {when} on unless it is resumed", Tone.WARN))
     facts += [(f"warning: {text}", Tone.WARN) for text in target.warnings]
+    facts += [(f"log: {text}", Tone.WARN) for text in target.log]
     facts += [(f"next: {text}", Tone.INFO) for text in target.next_steps]
     return facts

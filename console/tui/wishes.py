@@ -16,7 +16,7 @@ from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout
 from console.operations.rollout_options import rollout_of, rollout_options
-from console.operations.verbs import Option, Verb
+from console.operations.verb import Option, Verb
 
 _PART = re.compile(r'(?:[^\s"]|"(?:[^"]|"")*"?)+')
 _KEYED = re.compile(r"(?:--)?(?P<key>[a-z][a-z-]*)=(?P<value>.*)", re.DOTALL)
@@ -71,13 +71,16 @@ def positionals_of(verb: Verb) -> list[Option]:
 
 def wants_more(verb: Verb) -> bool:
     """Say whether something must be given besides the targets."""
-    return any(option.default is None and option.kind != "switch" for option in verb.options)
+    return any(
+        (option.default is None and option.kind != "switch") or option.kind == "pairs"
+        for option in verb.options
+    )
 
 
 def usage(verb: Verb) -> str:
     """Return how it is written: `[SELECTOR] KEY VALUE [timeout=TIME]`."""
     words = [verb.single or ("SELECTOR" if positionals_of(verb) else "[SELECTOR]")]
-    words += [option.metavar + ("..." if option.kind == "texts" else "") for option in positionals_of(verb)]
+    words += [option.metavar + ("..." if option.is_many else "") for option in positionals_of(verb)]
     for option in verb.options:
         if option.flag is None:
             continue
@@ -140,6 +143,8 @@ def _flag(verb: Verb, flags: Mapping[str, Option], word: str) -> tuple[Option, A
             raise UsageError(f"{verb.name}: {_unknown(name, flags)}")
         return None
     option = flags.get(keyed["key"])
+    if option is None and _takes_pairs(verb) and not word.startswith("--"):
+        return None
     if option is None:
         raise UsageError(f"{verb.name}: {_unknown(keyed['key'], flags)}")
     value = _unquoted(keyed["value"])
@@ -148,6 +153,10 @@ def _flag(verb: Verb, flags: Mapping[str, Option], word: str) -> tuple[Option, A
     if not value:
         raise UsageError(f"{verb.name}: {_key(option)}= wants {_expected(option)}")
     return option, _value(option, value)
+
+
+def _takes_pairs(verb: Verb) -> bool:
+    return any(option.kind == "pairs" for option in verb.options)
 
 
 def _unknown(key: str, flags: Mapping[str, Option]) -> str:
@@ -161,11 +170,16 @@ def _unknown(key: str, flags: Mapping[str, Option]) -> str:
 def _positionals(verb: Verb, words: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for option in positionals_of(verb):
+        if not words and option.default is not None:
+            continue
         if not words:
             raise UsageError(
                 f"{verb.name} wants {option.metavar} behind the target; :{verb.name} {usage(verb)}"
             )
-        if option.kind == "texts":
+        if option.kind == "pairs":
+            given[option.field] = tuple(map(_pair, words))
+            words = []
+        elif option.kind == "texts":
             given[option.field] = tuple(word for text in words for word in text.split(",") if word)
             words = []
         else:
@@ -181,7 +195,7 @@ def _value(option: Option, text: str) -> Any:
         return parse_duration(text, where=where)
     if option.choices and text not in option.choices:
         raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
-    return (text,) if option.kind == "texts" else text
+    return tuple(word for word in text.split(",") if word) if option.is_many else text
 
 
 def _key(option: Option) -> str:
@@ -192,6 +206,12 @@ def _expected(option: Option) -> str:
     if option.choices:
         return f"one of {', '.join(option.choices)}"
     return "a time such as 30s or 2m" if option.kind == "duration" else option.metavar
+
+
+def _pair(text: str) -> str:
+    """Return `KEY=VALUE` without the quotes around its value."""
+    key, equals, value = text.partition("=")
+    return f"{key}{equals}{_unquoted(value)}"
 
 
 def _unquoted(text: str) -> str:

@@ -7,7 +7,10 @@ import sys
 
 from tests.bench.table import print_table
 
-BENCHES = ("bench_round", "bench_idle", "bench_keys", "bench_grid", "bench_help", "bench_pause")
+BENCHES = (
+    *("bench_round", "bench_idle", "bench_keys", "bench_grid", "bench_help", "bench_pause"),
+    *("bench_load", "bench_switchover"),
+)
 
 
 def main() -> int:

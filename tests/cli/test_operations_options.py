@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -18,7 +19,8 @@ from console.errors import UsageError
 from console.operations.duration import parse_duration
 from console.operations.rollout import Rollout, Share, parse_serial
 from console.operations.rollout_options import rollout_of
-from console.operations.verbs import VERBS, Option, Verb
+from console.operations.verb import Option, Verb
+from console.operations.verbs import VERBS
 
 VERB = Verb(
     name="tilt",
@@ -171,6 +173,15 @@ def test_the_command_of_a_plan_can_be_pasted_and_asks_for_the_same() -> None:
     assert wish_of("edge", "", "--plan").command == "pooldeck tilt edge ''", "SET of an empty value"
 
 
+def test_a_selector_may_stand_behind_a_flag_and_plan_have_another_name() -> None:
+    verb = replace(VERB, name="turn", default_selector="all", selector_flag="--on", plan_flag="--check")
+    wish = wish_of("45", "--check", verb=verb)
+    assert (wish.selector, wish.parameters["angle"], wish.plan_only) == ("all", "45", True)
+    wish = wish_of("45", "--on", "@zone=a", "--plan", verb=verb)
+    assert wish.command == "pooldeck turn 45 --on @zone=a"
+    assert wish_of(*shlex.split(wish.command)[2:], verb=verb).selector == "@zone=a"
+
+
 @pytest.mark.parametrize("verb", [*VERBS, VERB, LIST], ids=lambda verb: verb.name)
 def test_help_is_in_groups_and_fits_80_columns(verb: Verb) -> None:
     app = typer.Typer(rich_markup_mode=None)
@@ -184,6 +195,9 @@ def test_help_is_in_groups_and_fits_80_columns(verb: Verb) -> None:
     assert max(map(len, lines)) <= 80
     positional = " ".join(option.metavar for option in verb.options if option.flag is None)
     selector = verb.single or ("SELECTOR" if verb.default_selector is None else "[SELECTOR]")
+    if verb.selector_flag is not None:
+        assert any(verb.selector_flag in line for line in lines)
+        selector = ""
     assert lines[0].split("[OPTIONS] ")[1].replace("...", "") == f"{selector} {positional}".strip()
     for option in verb.options:
         if option.flag is not None:

@@ -179,6 +179,8 @@ class Meddler:
         """Called when the run makes sure of the process it has, once: the last look is over then."""
         self.before_reload: Callable[[], None] = lambda: None
         """Called in the last instant before the first RELOAD is sent, once."""
+        self.lose_reload = 0
+        """So many sessions break in the instant before their RELOAD."""
         self.sent: list[str] = []
 
     async def reader(self, name: str, *, as_admin: bool = False) -> ReadSession:
@@ -207,6 +209,9 @@ class _Meddled:
             act, self._meddler.before_reload = self._meddler.before_reload, lambda: None
             act()
             self._meddler.sent.append(statement)
+            if self._meddler.lose_reload:
+                self._meddler.lose_reload -= 1
+                await self._session.close()
         return await self._session.execute(statement, timeout_s)
 
     async def close(self) -> None:

@@ -117,9 +117,11 @@ async def test_sudo_that_asks_for_a_password_is_told(workshop: Workshop, folder:
     write(workshop, sudo, b"#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     os.chmod(sudo, 0o755)
 
-    async def run(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
+    async def run(
+        argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
+    ) -> CommandResult:
         assert tuple(argv[:4]) == ("env", "LC_ALL=C", "sudo", "-n")
-        return await run_here((str(sudo), *argv[3:]), timeout_s, limit_bytes)
+        return await run_here((str(sudo), *argv[3:]), timeout_s, limit_bytes, stdin)
 
     found = await CommandFiles(run, where="here", sudo=True).read("/etc/x", timeout_s=LIMIT_S)
     assert (found.trouble, found.why) == (Trouble.DENIED, "sudo refuses: a password is required")

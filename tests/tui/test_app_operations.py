@@ -13,6 +13,7 @@ from console.clock import FixedClock
 from console.errors import NodeError, Phase
 from console.operations.outcome import Event, EventKind
 from console.tui.app import PooldeckApp
+from console.tui.commands import complete
 from console.tui.screens import plan as plan_module
 from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.plan import PlanScreen
@@ -357,3 +358,19 @@ async def test_what_never_can_be_planned_is_not_promised_again(app: PooldeckApp)
         await command(pilot, "pause edge-9*")
         await asked(pilot, "This cannot be planned")
         assert "tried again" not in text_of(app)
+
+
+async def test_a_command_of_two_words_opens_its_plan_and_is_completed(app: PooldeckApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, "edge-1a")
+        await command(pilot, "config")
+        words = ":config wants one of set, push, rollback"
+        await until(pilot, lambda: any(words in note.message for note in app._notifications))
+        assert [one.text for one in complete(app, "config s", 8)] == ["config set"]
+        assert "edge-1a" in [one.text for one in complete(app, "config set edge", 15)]
+        await command(pilot, "config set edge-1a")
+        await asked(pilot, "nothing is asked for")
+        await pilot.press("escape")
+        await command(pilot, "config set edge-1a pool_mode=session")
+        await asked(pilot, "plan: config set edge-1a")
+        await asked(pilot, "there is no such file")

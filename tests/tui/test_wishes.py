@@ -39,6 +39,23 @@ def offered(op: str, text: str) -> list[str]:
         ),
         ("kill-client", "edge-1a 42 43", "edge-1a", {"ids": ("42", "43"), "timeout_s": 5.0}),
         (
+            "config set",
+            'edge-1a a_b=session verbose=2 databases.app.connect_query="select 1, 2" remove=a,b timeout=9',
+            "edge-1a",
+            {
+                "changes": ("a_b=session", "verbose=2", "databases.app.connect_query=select 1, 2"),
+                "remove": ("a", "b"),
+                "timeout_s": 9.0,
+            },
+        ),
+        (
+            "config set",
+            "edge-1a remove=query_timeout",
+            "edge-1a",
+            {"remove": ("query_timeout",), "timeout_s": 5.0},
+        ),
+        ("config rollback", "edge-1a", "edge-1a", {"timeout_s": 5.0}),
+        (
             "shutdown",
             "edge-1a mode=wait-for-clients allow-last",
             "edge-1a",

@@ -22,8 +22,12 @@ ARM_LIMIT_EACH_S = 0.4
 """So much longer for each target. Seen with 100 bouncers behind 4 SSH hosts, all on two busy cores: 5 s."""
 
 
-async def arm_for(job: Job, steps: Sequence[Step], *, hold_s: float) -> Lease:
+async def arm_for(
+    job: Job, steps: Sequence[Step], *, hold_s: float, lift: tuple[str, ...] | None = None
+) -> Lease:
     """Arm a lease over the targets of `steps`.
+
+    `lift` is what ends it, statements in order; None: each target's own rescue.
 
     Raises:
         NodeError: there is no guardian, so nothing may be sent.
@@ -39,7 +43,7 @@ async def arm_for(job: Job, steps: Sequence[Step], *, hold_s: float) -> Lease:
         fleet=job.plan.fleet,
         title=job.plan.title,
         reason=job.permit.reason,
-        covers=tuple(_cover(job, step) for step in steps),
+        covers=tuple(_cover(job, step, lift) for step in steps),
         drain_s=float(job.plan.parameters.timeout_s),
         hold_s=hold_s,
     )
@@ -56,11 +60,11 @@ async def arm_for(job: Job, steps: Sequence[Step], *, hold_s: float) -> Lease:
     return lease
 
 
-def _cover(job: Job, step: Step) -> Cover:
+def _cover(job: Job, step: Step, lift: tuple[str, ...] | None) -> Cover:
     config = step.before.config
     return Cover(
         target=step.target,
-        lift=job.plan.item(step.target).rescue,
+        lift=job.plan.item(step.target).rescue if lift is None else lift,
         version=str(step.before.version),
         identity={key: config[key].value or "" for key in IDENTITY_KEYS if key in config},
     )

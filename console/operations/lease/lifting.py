@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from console.clock import Clock
-from console.errors import NodeError, Phase, PooldeckError
+from console.errors import AdminError, NodeError, Phase, PooldeckError
 from console.operations.control import Control
 from console.operations.lease.books import Books
 from console.operations.lease.evidence import Standing
@@ -24,6 +24,7 @@ from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import LATE_LIMIT_S, LATE_POLL_S
 from console.operations.reach import Reach
 from console.operations.resume import resume_over
+from console.operations.sessions import WriteSession
 from console.operations.shield import RETRY_SETTING, shield_statements
 from console.operations.spec import Ask, Parameters
 from console.operations.step import Step, why
@@ -189,6 +190,7 @@ class Lifting:
         await self._announce(self._one.cover.lift)
         session = await self._watch.session()
         self._sent = True
+        await self._reload(session)
         receipt = await resume_over(self._step, session)
         if receipt.after == "running":
             return Lifted(LeasePhase.LIFTED, receipt)
@@ -201,6 +203,16 @@ class Lifting:
         if receipt.after is None:
             await self._watch.drop()
         raise NodeError(Phase.PROTOCOL, receipt.detail, where=self._watch.name)
+
+    async def _reload(self, session: WriteSession) -> None:
+        """Have files read that the run left in place, where its lease says so; RESUME follows in any case."""
+        reload = self._step.dialect.reload()
+        if reload not in self._one.cover.lift:
+            return
+        try:
+            await self._step.send(session, reload, self._watch.query_timeout_s)
+        except AdminError as error:
+            self._step.warn(f"RELOAD was refused: {error.message}")
 
     @property
     def _answered(self) -> bool:

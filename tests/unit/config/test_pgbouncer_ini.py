@@ -18,9 +18,9 @@ from console.config.pgbouncer_ini import (
     Entry,
     IniError,
     Place,
-    connection_pairs,
     read_ini,
 )
+from console.config.pgbouncer_pairs import connection_pairs
 from tests.harness.servers import pgbouncer_executable
 
 _SECTION = re.compile(r"DEBUG parse_ini_file: \[(.*)\]$")

@@ -36,7 +36,7 @@ def test_every_verb_stands_at_its_tier() -> None:
     told = {
         verb: TIERS[one_target]
         for _, verbs, one_target, _ in rows("## How much is asked")
-        for verb in re.findall(r"`([a-z-]+)`", verbs)
+        for verb in re.findall(r"`([a-z -]+)`", verbs)
     }
     assert told == {spec.name: spec.tier for spec in REGISTRY.values()}
 
@@ -45,7 +45,7 @@ def test_what_several_targets_are_asked_is_what_the_guard_asks() -> None:
     judge = Policy("staging", read_only=False).tier_of
     for _, verbs, _, several in rows("## How much is asked"):
         tier, _, exceptions = several.partition(";")
-        for verb in re.findall(r"`([a-z-]+)`", verbs):
+        for verb in re.findall(r"`([a-z -]+)`", verbs):
             spec = REGISTRY[verb]
             subject = Subject(spec.tier, op=verb, target_count=2, rescues=spec.rescues)
             expected = exceptions.rpartition(": ")[2] if f"`{verb}`" in exceptions else tier

@@ -33,13 +33,28 @@ class Cut:
     def __init__(self, at: int | None = None) -> None:
         self.at = at
         self.ran = 0
+        self.argv: list[tuple[str, ...]] = []
+        self._losing: tuple[str, int] | None = None
+        self._mended: int | None = None
         self.files = CommandFiles(self.run, where="here", sudo=False)
 
-    async def run(self, argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
-        if self.at is not None and self.ran >= self.at:
+    async def run(
+        self, argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b""
+    ) -> CommandResult:
+        if self.at is not None and self.ran >= self.at and self._mended is None:
             raise NodeError(Phase.SSH, "the connection is lost")
         self.ran += 1
-        return await run_here(argv, timeout_s, limit_bytes)
+        self.argv.append(tuple(argv))
+        done = await run_here(argv, timeout_s, limit_bytes, stdin)
+        if self._losing and self._losing[0] in argv:
+            self.at = self.ran
+            self._mended = self.ran if self._losing[1] else None
+            raise NodeError(Phase.SSH, "the connection is lost")
+        return done
+
+    def lose_answer_of(self, word: str, *, then: int) -> None:
+        """Do the command that has `word`, and cut the line before its answer; `then` 1: for a moment only."""
+        self._losing = (word, then)
 
 
 def look(host: Cut, folder: Path, good: dict[str, bytes] | None = None) -> ConfigLook:

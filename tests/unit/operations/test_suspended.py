@@ -33,7 +33,7 @@ def listener(pid: int = 4711, *, takes: bool | None = False, state: str = "S", f
     return Listener(process(pid, state), takes, files, 100)
 
 
-async def never(argv: Sequence[str], timeout_s: float, limit_bytes: int) -> CommandResult:
+async def never(argv: Sequence[str], timeout_s: float, limit_bytes: int, stdin: bytes = b"") -> CommandResult:
     raise AssertionError("nothing is asked here")
 
 

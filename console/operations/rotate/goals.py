@@ -1,0 +1,175 @@
+"""From what was asked to a goal: the new secret everywhere, an interrupted rotation's, or the old one again.
+
+Secrets come in here and leave as `SecretStr` and verifiers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from console.config.pgbouncer_auth import read_auth_file
+from console.config.scram import SecretKind, Verifier, opens, scram_verifier
+from console.config.secret_policy import judge_secret
+from console.errors import UsageError
+from console.operations.outcome import EventKind
+from console.operations.roles import Wallet
+from console.operations.rotate.goal import Goal, new_content, verifier_of_entry
+from console.operations.rotate.host_files import sha256
+from console.operations.rotate.parameters import RotateParameters
+from console.operations.rotate.pooler_side import PoolerSide
+from console.operations.rotate.run_file import FileState, RunState
+from console.operations.rotate.scheme import Scheme
+
+if TYPE_CHECKING:
+    from console.operations.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the user brought."""
+
+    new: SecretStr | None
+    verifier: str = field(repr=False)
+    old: SecretStr | None
+    warnings: tuple[str, ...] = ()
+
+
+async def secrets_of(
+    asked: RotateParameters, scheme: Scheme, wallet: Wallet, left: RunState | None
+) -> Secrets:
+    """Get the secrets, judge the new one, and compute its verifier.
+
+    Raises:
+        CredentialError: one could not be had. UsageError: the new one is not good, or is another than the
+        interrupted rotation's.
+    """
+    old = None
+    if asked.old_from:
+        old = await wallet.secret(asked.old_from, role=scheme.role, which="old")
+    if asked.undo:
+        assert left is not None, "--undo needs one"
+        return Secrets(None, left.verifier, old)
+    new = await wallet.secret(asked.secret_from, role=scheme.role, which="new")
+    clear = new.get_secret_value()
+    if left is not None:
+        known = Verifier.parse(left.verifier)
+        if known is None or not known.opens_with(clear):
+            raise UsageError("that is not the new secret of the rotation that was interrupted")
+        return Secrets(new, left.verifier, old)
+    judged = judge_secret(clear, scheme.role)
+    if judged.refused is not None:
+        raise UsageError(f"the new secret is not taken: {judged.refused}")
+    for reading in scheme.primaries:
+        if reading.stored and opens(reading.stored, clear, scheme.role):
+            raise UsageError(f"the new secret is the one that {reading.node} has already")
+    if old is not None and old.get_secret_value() == clear:
+        raise UsageError("the new secret is the old one")
+    if asked.secret_to:
+        await wallet.hand_over(asked.secret_to, new, role=scheme.role)
+    verifier = scram_verifier(clear, iterations=scheme.iterations)
+    return Secrets(new, verifier, old, judged.warnings)
+
+
+async def goal_of(
+    job: Job,
+    asked: RotateParameters,
+    scheme: Scheme,
+    sides: Sequence[PoolerSide],
+    secrets: Secrets,
+    left: RunState | None,
+) -> tuple[Goal, RunState]:
+    """Return what is to be brought about, and what the run's file begins with.
+
+    Raises:
+        NodeError: a file cannot be read. UsageError: one cannot be changed as it must.
+    """
+    for text in secrets.warnings:
+        job.tell(f"the new secret: {text}", EventKind.WARNING)
+    if asked.undo:
+        assert left is not None, "--undo needs one"
+        return await _undone(sides, secrets, left, scheme), left
+    assert secrets.new is not None, "only --undo goes without"
+    contents = {}
+    for side in sides:
+        if side.original is not None:
+            contents[side.name] = new_content(
+                side.original, side.step.before.version, scheme.role, secrets.verifier, secrets.new
+            )
+    stored: dict[str, str | None] = {one.node: secrets.verifier for one in scheme.primaries}
+    goal = Goal(stored, contents, secrets.new, secrets.old or _plaintext_of(sides, scheme.role, secrets))
+    if left is not None:
+        for side in sides:
+            # What was kept is of before the first attempt; a copy made now might be of the new file.
+            side.keeps_copy = side.name in left.files
+        return goal, left
+    return goal, _begun(job, scheme, sides, secrets, contents)
+
+
+def _begun(
+    job: Job, scheme: Scheme, sides: Sequence[PoolerSide], secrets: Secrets, contents: dict[str, bytes]
+) -> RunState:
+    known = next((found for side in sides if (found := _entry_verifier(side, scheme.role))), None)
+    return RunState(
+        run_id=job.run_id,
+        fleet=job.plan.fleet,
+        role=scheme.role,
+        selector=job.plan.selector,
+        begun_at_s=job.clock.wall_s(),
+        verifier=secrets.verifier,
+        # Where pg_authid may not be read, the SCRAM secret of an auth_file is the same by pass-through.
+        before={one.node: one.stored or known for one in scheme.primaries},
+        files={
+            side.name: FileState(side.file.path, sha256(side.original), sha256(contents[side.name]))
+            for side in sides
+            if side.file is not None and side.original is not None
+        },
+    )
+
+
+async def _undone(sides: Sequence[PoolerSide], secrets: Secrets, left: RunState, scheme: Scheme) -> Goal:
+    contents = {}
+    for side in sides:
+        state = left.files.get(side.name)
+        if state is None or side.file is None or side.original is None:
+            continue
+        side.keeps_copy = True
+        if sha256(side.original) == state.before:
+            contents[side.name] = side.original
+            continue
+        kept = await side.file.kept()
+        if sha256(kept) != state.before:
+            raise UsageError(f"{side.name}: the copy kept beside {state.path} is not of before the rotation")
+        contents[side.name] = kept
+    stored = {one.node: left.before.get(one.node) for one in scheme.primaries}
+    missing = [node for node, verifier in stored.items() if verifier is None]
+    if missing and secrets.old is not None:
+        clear = secrets.old.get_secret_value()
+        stored |= {node: scram_verifier(clear, iterations=scheme.iterations) for node in missing}
+    elif missing:
+        raise UsageError(
+            f"the old verifier of {', '.join(missing)} is not known: give the secret by --old-from"
+        )
+    return Goal(stored, contents, secrets.old, None)
+
+
+def _entry_verifier(side: PoolerSide, role: str) -> str | None:
+    if side.original is None:
+        return None
+    return verifier_of_entry(side.original, side.step.before.version, role)
+
+
+def _plaintext_of(sides: Sequence[PoolerSide], role: str, secrets: Secrets) -> SecretStr | None:
+    """Return the old secret where an auth_file has it in clear; a resumed run may find the new one there."""
+    for side in sides:
+        if side.original is None:
+            continue
+        entry = read_auth_file(side.original, side.step.before.version).by_name.get(role)
+        if entry is not None and entry.kind is SecretKind.PLAINTEXT:
+            found = entry.secret_in(side.original)
+            if secrets.new is None or found != secrets.new.get_secret_value():
+                return SecretStr(found)
+    return None

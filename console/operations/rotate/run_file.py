@@ -1,0 +1,152 @@
+"""What a rotation leaves while it runs: how far it came, so that it can be completed or undone.
+
+One file a rotation in `rotations/` of the state folder, 0600, replaced whole and synced. No password is in
+it: verifiers, paths and hashes. It is removed when the rotation is over, whichever way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from console.errors import JournalError
+
+_FOLDER = "rotations"
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+class Phase(StrEnum):
+    """How far a rotation came; the last one that was begun."""
+
+    PREPARED = "prepared"
+    """Nothing that anybody uses has changed: the old secret works."""
+    FILES = "files"
+    """Files may be new on some hosts, no pooler has read one: the old secret works until a RELOAD."""
+    POSTGRES = "postgres"
+    """Postgres may have the new verifier."""
+    POOLERS = "poolers"
+    """Postgres has it, and poolers may have read their files: the new secret is to be completed."""
+    SERVED = "served"
+    """Clients go on with the new secret; what is left is to tidy up."""
+    UNDOING = "undoing"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """The auth_file of one pooler."""
+
+    path: str
+    """Where it really lies, symbolic links followed."""
+    before: str
+    """SHA-256."""
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A rotation that is not over."""
+
+    run_id: str
+    fleet: str
+    role: str
+    selector: str
+    begun_at_s: float
+    verifier: str = field(repr=False)
+    """The new one."""
+    before: Mapping[str, str | None] = field(repr=False)
+    """The verifier that each node had; None: not known."""
+    files: Mapping[str, FileState]
+    """By pooler."""
+    phase: Phase = Phase.PREPARED
+
+    def at(self, phase: Phase) -> RunState:
+        """Return it in another phase."""
+        return replace(self, phase=phase)
+
+
+class RunFiles:
+    """The open rotations of this account on this machine."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / _FOLDER
+
+    def path(self, run_id: str) -> Path:
+        """Return where a rotation's file is."""
+        return self._folder / f"{run_id}.json"
+
+    def write(self, state: RunState) -> None:
+        """Put it on disk; it is there, whole, when this returns.
+
+        Raises:
+            JournalError: it is not.
+        """
+        path = self.path(state.run_id)
+        new = path.with_suffix(".new")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(handle, json.dumps(asdict(state), indent=1).encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            new.rename(path)
+            self._sync()
+        except OSError as error:
+            raise JournalError(
+                f"the rotation's file cannot be written: {error.strerror or error}", where=str(path)
+            ) from error
+
+    def remove(self, run_id: str) -> None:
+        """Forget a rotation that is over.
+
+        Raises:
+            JournalError: its file is still there.
+        """
+        try:
+            self.path(run_id).unlink(missing_ok=True)
+            self._sync()
+        except OSError as error:
+            raise JournalError(
+                f"the rotation's file cannot be removed: {error.strerror}", where=str(self.path(run_id))
+            ) from error
+
+    def open_for(self, fleet: str, role: str) -> RunState | None:
+        """Return the rotation of a role that is not over, the newest; None: there is none.
+
+        Raises:
+            JournalError: a file is there and cannot be read.
+        """
+        found = [
+            state
+            for path in sorted(self._folder.glob("*.json"))
+            if (state := _read(path)).fleet == fleet and state.role == role
+        ]
+        return max(found, key=lambda state: state.begun_at_s, default=None)
+
+    def _sync(self) -> None:
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _read(path: Path) -> RunState:
+    try:
+        with path.open("rb") as file:
+            values: dict[str, Any] = json.loads(file.read(_MAX_BYTES))
+        values["files"] = {name: FileState(**state) for name, state in values["files"].items()}
+        values["phase"] = Phase(values["phase"])
+        return RunState(**values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise JournalError(
+            f"the rotation's file cannot be read ({type(error).__name__})",
+            where=str(path),
+            hint="it says what an interrupted rotation did; do not remove it before you know",
+        ) from None

@@ -1,0 +1,68 @@
+"""What a rotation would do over the whole fleet: poolers, nodes, runbooks. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from console.model.role import RoleReading
+from console.operations.rotate.layout import Method, Place, ServerSecret
+
+
+@dataclass(frozen=True, slots=True)
+class AtPooler:
+    """The role on one pooler."""
+
+    bouncer: str
+    version: tuple[int, int, int]
+    places: tuple[Place, ...]
+    auth_file: str | None
+    """The path of the auth_file that has the role's entry; None: it has none."""
+    users: int
+    """Entries of that file."""
+
+    @property
+    def writes_file(self) -> bool:
+        """Whether the auth_file is changed."""
+        return self.auth_file is not None and any(place.entry is not None for place in self.places)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether its clients have to wait: a server connection may be opened as the role.
+
+        Not with auth_query: a pause would hold the query up that the canary has to bring about, and clients
+        that wait would be served first, by the old secret.
+        """
+        return any(place.needs_postgres and place.secret is not ServerSecret.QUERY for place in self.places)
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The whole."""
+
+    role: str
+    to: str | None
+    """The second role of an A/B rotation; None: the same role gets another secret."""
+    poolers: tuple[AtPooler, ...]
+    """Those that know the role."""
+    primaries: tuple[RoleReading, ...]
+    """Where the password is changed."""
+    replicas: Mapping[str, str]
+    """Replicas behind some of the poolers, and their primaries."""
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods that occur, each once."""
+        if self.to is not None:
+            return (Method.AB,)
+        return tuple(dict.fromkeys(place.method for one in self.poolers for place in one.places))
+
+    @property
+    def iterations(self) -> int:
+        """Of the new verifier: as many as the servers ask for."""
+        return max((reading.iterations for reading in self.primaries), default=4096)
+
+    @property
+    def pausing(self) -> tuple[str, ...]:
+        """Poolers whose clients wait meanwhile."""
+        return tuple(one.bouncer for one in self.poolers if one.pauses)

@@ -1,0 +1,198 @@
+"""How one pooler stands before a rotation, and what is sent to it. Pure; the fleet's side is `survey`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from console.config.scram import SecretKind
+from console.guard.verdict import Tier
+from console.operations.observe import Observation
+from console.operations.pause import PauseParameters, pause_standing
+from console.operations.reload_plan import ReloadParameters, reload_standing, what_would_change
+from console.operations.rotate.layout import Method, ServerSecret
+from console.operations.rotate.look import RotateLook
+from console.operations.rotate.parameters import RotateParameters
+from console.operations.rotate.scheme import AtPooler
+from console.operations.spec import Ask, Standing
+from console.operations.step import plural
+
+BY_HAND = frozenset({Method.AB, Method.INLINE, Method.AUTH_USER})
+"""Planned and explained, and carried out by a person as yet."""
+_POISONED = ((1, 25, 1), (1, 25, 2))
+"""A first login that fails after RELOAD leaves these without keys (fact 10a)."""
+_KILLS_ON_USER = ((1, 26, 0), (1, 26, 1))
+"""A changed `user=` kills connected clients (fact 11)."""
+
+
+def at_pooler(ask: Ask[Observation]) -> AtPooler:
+    """Return the role on the pooler of `ask`."""
+    found: RotateLook = ask.found
+    version = ask.seen.version
+    known = found.known
+    has_entry = known is not None and known.entry is not None
+    return AtPooler(
+        ask.target.bouncer,
+        (version.major, version.minor, version.patch),
+        found.places,
+        known.auth_file if known is not None and has_entry else None,
+        found.users,
+    )
+
+
+def is_poisonable(version: tuple[int, int, int]) -> bool:
+    """Say whether a first login that fails after RELOAD costs the keys of SCRAM pass-through."""
+    return _POISONED[0] <= version <= _POISONED[1]
+
+
+def kills_on_user(version: tuple[int, int, int]) -> bool:
+    """Say whether a live change of `user=` kills connected clients."""
+    return _KILLS_ON_USER[0] <= version <= _KILLS_ON_USER[1]
+
+
+def rotate_standing(ask: Ask[Observation]) -> Standing:
+    """Return how a pooler stands before the role's secret is changed."""
+    found: RotateLook = ask.found
+    parameters: RotateParameters = ask.parameters
+    here = at_pooler(ask)
+    if found.why_not is not None:
+        return Standing("not read", blocked=found.why_not)
+    if not here.places:
+        return Standing(f"{parameters.role} is not known here", already=True)
+    paused = _pause(ask) if here.pauses and not parameters.to else Standing("")
+    reload = _reload(ask) if here.writes_file else Standing("")
+    blocked = _blocked(ask, here) or paused.blocked or reload.blocked
+    if blocked is None and paused.already:
+        blocked = "somebody paused it: that pause has to end first"
+    return Standing(
+        _present(parameters.role, here),
+        blocked=blocked,
+        warnings=(*_warnings(ask, here), *paused.warnings, *reload.warnings, *reload.notes),
+        notes=tuple(place.text for place in here.places),
+        clients=None if here.pauses else 0,
+        tier=Tier.FELT if here.pauses else Tier.HARMLESS,
+    )
+
+
+def _present(role: str, here: AtPooler) -> str:
+    by_method: dict[Method, list[str]] = {}
+    for place in here.places:
+        by_method.setdefault(place.method, []).append("its console" if place.is_console else place.database)
+    parts = [f"{method.runbook} {method.value} on {', '.join(at)}" for method, at in by_method.items()]
+    return f"{role}: {'; '.join(parts)}"
+
+
+def _pause(ask: Ask[Observation]) -> Standing:
+    asked = ask.parameters
+    parameters = PauseParameters(timeout_s=asked.timeout_s, hold_s=asked.hold_s)
+    standing = pause_standing(replace(ask, parameters=parameters, found=ask.found.door))
+    if standing.blocked is None:
+        return standing
+    return replace(standing, blocked=standing.blocked.replace("--for", "--hold"))
+
+
+def _reload(ask: Ask[Observation]) -> Standing:
+    """Return what the RELOAD would do besides: it reads everything, and undoes what was SET."""
+    found: RotateLook = ask.found
+    asked = replace(ask, found=found.config, parameters=ReloadParameters())
+    standing = reload_standing(asked)
+    would = what_would_change(asked)
+    if would is None or standing.blocked is not None:
+        return Standing("", blocked=standing.blocked)
+    if would.doomed_clients:
+        cut = f"a RELOAD cuts {plural(would.doomed_clients, 'client')} now: reload it by itself first"
+        return Standing("", blocked=cut)
+    return Standing(
+        "",
+        warnings=would.warnings,
+        notes=tuple(f"the RELOAD changes too: {line}" for line in would.changes),
+    )
+
+
+def _blocked(ask: Ask[Observation], here: AtPooler) -> str | None:
+    asked: RotateParameters = ask.parameters
+    for place in here.places:
+        if place.problem is not None:
+            return f"{place.database}: {place.problem}"
+    if ask.seen.paused_databases:
+        names = ", ".join(ask.seen.paused_databases)
+        return f"paused on their own: {names}; a login through them would not be served"
+    if asked.to and kills_on_user(here.version) and _clients_of_inline(ask, here):
+        return (
+            f"{ask.seen.version} kills every connected client of a database whose user= changes (invalid "
+            "server parameter): rotate the same role behind a pause, or make a new database line"
+        )
+    wanted = Method(asked.method) if asked.method != "auto" else None
+    found = {place.method for place in here.places}
+    if wanted not in (None, Method.AB) and found - {wanted}:
+        others = ", ".join(sorted(method.value for method in found if method is not wanted))
+        return f"--method {wanted}: the role is known otherwise here ({others}), and Postgres changes for all"
+    if here.auth_file is not None and here.writes_file:
+        found_look: RotateLook = ask.found
+        obstacle = found_look.config.good.obstacles.get(here.auth_file)
+        if obstacle is not None:
+            return f"{here.auth_file} cannot be replaced: {obstacle}"
+    return None
+
+
+def _clients_of_inline(ask: Ask[Observation], here: AtPooler) -> int:
+    inline = {place.database for place in here.places if place.method is Method.INLINE}
+    return sum(pool.cl_active + pool.cl_waiting for pool in ask.seen.pools if pool.database in inline)
+
+
+def _warnings(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:
+    asked: RotateParameters = ask.parameters
+    found: RotateLook = ask.found
+    entry = found.known.entry if found.known is not None else None
+    if entry is SecretKind.MD5:
+        yield (
+            "its auth_file entry is md5 and becomes a SCRAM secret: clients whose driver knows md5 only can "
+            "no longer log in"
+        )
+    if entry is SecretKind.PLAINTEXT:
+        yield "its auth_file entry is plaintext, and stays so: whoever reads that file has the password"
+    passed = any(place.secret is ServerSecret.PASS_THROUGH for place in here.places)
+    if passed and not (asked.old_from or asked.undo):
+        yield (
+            "without --old-from a rotation that is taken back late leaves its server logins failing until a "
+            "client logs in with the old secret"
+        )
+    if is_poisonable(here.version) and any(place.method is Method.SCRAM for place in here.places):
+        yield (
+            f"{ask.seen.version} loses the keys of SCRAM pass-through when the first login after a RELOAD "
+            "fails: the canary is tried first, and again after another RELOAD where a client was quicker"
+        )
+    own = {found.bouncer.admin_user: "admin_user", found.bouncer.monitor_user: "monitor_user"}
+    if asked.role in own:
+        yield (
+            f"it is the inventory's {own[asked.role]}: put the new secret where password_from finds it when "
+            "this is over, or Pooldeck cannot log in"
+        )
+    if found.known is not None and found.known.auth_type == "hba":
+        methods = ", ".join(sorted(found.known.hba_methods))
+        yield f"auth_type is hba ({methods}): which rule a client meets depends on its address"
+    disabled = [row.name for row in ask.seen.databases if row.disabled]
+    hit = [place.database for place in here.places if place.database in disabled]
+    if hit:
+        yield f"disabled, so no login can be tried there: {', '.join(hit)}"
+
+
+def rotate_statements(ask: Ask[Observation]) -> tuple[str, ...]:
+    """Return what is sent to a pooler, and done to its files, in order."""
+    here = at_pooler(ask)
+    lines = []
+    if here.pauses:
+        lines.append(ask.dialect.pause(None))
+    if here.writes_file:
+        lines += [f"write {here.auth_file}: the entry of {ask.parameters.role}", ask.dialect.reload()]
+    tried = [place.database for place in here.places if place.client_may_log_in]
+    if tried:
+        lines.append(f"log in as {ask.parameters.role}: {', '.join(tried)}")
+    if here.pauses:
+        lines.append(ask.dialect.resume(None))
+    return tuple(lines)
+
+
+def rotate_rescue(ask: Ask[Observation]) -> tuple[str, ...]:
+    """Return what a guardian sends should the run die before Postgres has the new verifier."""
+    return (ask.dialect.resume(None),) if at_pooler(ask).pauses else ()

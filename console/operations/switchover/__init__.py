@@ -1,0 +1,1 @@
+"""A planned switchover: the bouncers of a Postgres node are held while a replica takes its place."""

@@ -3,8 +3,8 @@
 A server login that a pause interrupts, or that is tried while a database is paused, counts as failed: after
 the RESUME clients wait, and new ones fail, for up to `server_login_retry` seconds. So that setting is 0 while
 it happens. It is the whole pooler's: whoever is first in sets it, whoever is last out waits until servers log
-in and puts it back. Source: pgbouncer-admin.md, section 2; of a pause of the whole bouncer: seen on 1.18, 1.24
-and 1.26.
+in and puts it back. Source: pgbouncer-admin.md, section 2; after a pause of the whole bouncer: seen on 1.18,
+1.24 and 1.26.
 """
 
 from __future__ import annotations

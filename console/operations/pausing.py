@@ -268,9 +268,10 @@ class Pausing:
         step = self.step
         if not ending.good:
             step.tell(EventKind.UNDOING, f"{ending.detail}: resuming {step.target}")
+        # Unanswered before the RESUME: it may take effect at any time from here on.
+        late = self._pending is not None and not self._pending.done()
         answer = await self._resume_for_sure()
         held_s = self._held_s()
-        late = self._pending is not None and not self._pending.done()
         if _NOT_PAUSED in (answer or "") and late:
             answer = await self._catch_late_pause() or answer
         paused = None if answer is None else await read_back_paused(step, self._rescue)

@@ -1,8 +1,8 @@
 """RESUME: end a pause and read back that it is over.
 
 `lift` is also the undo of `pause`. A global RESUME does not end the pause of a database (pgbouncer-admin.md,
-2), and a database's RESUME leaves clients failing for up to `server_login_retry` seconds when connections
-were tried meanwhile (trap T4), so that setting is 0 while it happens and put back afterwards (`shield`).
+2). Either leaves clients failing for up to `server_login_retry` seconds when a server login was under way or
+tried meanwhile (trap T4), so that setting is 0 while it happens and put back afterwards (`shield`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from console.operations.target import Target
 def resume_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     """Return what RESUME sends when all goes well."""
     main = ask.dialect.resume(ask.target.database)
-    shield = shield_statements(ask.seen) if ask.target.database is not None else None
+    shield = shield_statements(ask.seen)
     return (main,) if shield is None else (shield[0], main, shield[1])
 
 
@@ -41,6 +41,8 @@ def resume_standing(ask: Ask[Observation]) -> Standing:
         blocked = None
         if observation.state.paused is None:
             blocked = "whether it is paused could not be read: this version needs an admin login for that"
+        elif not already:
+            warnings += _of_the_shield(observation)
         return Standing(present, already=already, blocked=blocked, warnings=tuple(warnings))
     if observation.state.paused or observation.state.suspended:
         warnings.append(
@@ -48,17 +50,19 @@ def resume_standing(ask: Ask[Observation]) -> Standing:
             f"this database: pooldeck resume {target.bouncer}"
         )
     already = observation.paused(target) is False
-    if not already and lift_needed(observation):
-        warnings.append(
-            f"{RETRY_SETTING} is 0 for up to {WARM_LIMIT_S:g} s while servers log in, then put back "
-            "(otherwise clients may fail for that long after a database's resume)"
-        )
+    if not already:
+        warnings += _of_the_shield(observation)
     return Standing(present, already=already, warnings=tuple(warnings))
 
 
-def lift_needed(observation: Observation) -> bool:
-    """Say whether `server_login_retry` would be changed for a moment."""
-    return bool(observation.seconds(RETRY_SETTING))
+def _of_the_shield(observation: Observation) -> tuple[str, ...]:
+    retry_s = observation.seconds(RETRY_SETTING)
+    if not retry_s:
+        return ()
+    return (
+        f"{RETRY_SETTING} is 0 for up to {WARM_LIMIT_S:g} s while servers log in, then put back "
+        f"(otherwise clients may fail for {retry_s:g} s after the resume)",
+    )
 
 
 async def lift(step: Step, session: WriteSession, timeout_s: float) -> str:

@@ -1,8 +1,10 @@
-"""Shields the clients of one bouncer while databases of it are resumed (trap T4).
+"""Shields the clients of one bouncer while it, or databases of it, are resumed (trap T4).
 
-A database's RESUME leaves clients failing for up to `server_login_retry` seconds when connections were tried
-meanwhile, so that setting is 0 while it happens. The setting is the whole pooler's: whoever is first in sets
-it, whoever is last out waits until servers log in and puts it back. Source: pgbouncer-admin.md, section 2.
+A server login that a pause interrupts, or that is tried while a database is paused, counts as failed: after
+the RESUME clients wait, and new ones fail, for up to `server_login_retry` seconds. So that setting is 0 while
+it happens. It is the whole pooler's: whoever is first in sets it, whoever is last out waits until servers log
+in and puts it back. Source: pgbouncer-admin.md, section 2; after a pause of the whole bouncer: seen on 1.18,
+1.24 and 1.26.
 """
 
 from __future__ import annotations
@@ -40,13 +42,13 @@ def shield_statements(observation: Observation) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class Shield:
-    """Of one bouncer, shared by everybody in this process who resumes databases of it."""
+    """Of one bouncer, shared by everybody in this process who resumes it or databases of it."""
 
     _expected: int = 0
     _put_back: str | None = None
     """What ends it; None: it is not up."""
-    _resumed: set[str] = field(default_factory=set)
-    """Databases whose servers are waited for before it is taken down."""
+    _resumed: set[str | None] = field(default_factory=set)
+    """Databases whose servers are waited for before it is taken down; None: all."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -64,14 +66,12 @@ class Shield:
             self._expected -= 1
 
     async def raise_over(self, step: Step, session: WriteSession, timeout_s: float) -> None:
-        """Put it up, unless it is or need not be; the database of `step` is about to be resumed.
+        """Put it up, unless it is or need not be; the target of `step` is about to be resumed.
 
         Raises:
             NodeError: no answer; it may be up, so `settle` must follow.
         """
         statements = shield_statements(step.before)
-        if step.target.database is None:
-            return
         async with self._turn:
             if self._put_back is None:
                 if statements is None:
@@ -122,7 +122,7 @@ class Shield:
             pools = await read_pools(session, step.dialect, timeout_s=step.query_timeout_s)
             lists = step.dialect.parse_lists(await session.show("LISTS", timeout_s=step.query_timeout_s))
             cold = any(
-                pool.database in self._resumed
+                (None in self._resumed or pool.database in self._resumed)
                 and not pool.sv_active + pool.sv_idle + pool.sv_used
                 and (pool.cl_waiting or pool.sv_login or (kept.get(pool.database) and pool.cl_active))
                 for pool in pools
@@ -133,7 +133,7 @@ class Shield:
 
 
 class Shields:
-    """The shield of every bouncer that a run, or a guardian, resumes databases of."""
+    """The shield of every bouncer that a run, or a guardian, resumes."""
 
     def __init__(self) -> None:
         self._shields: dict[str, Shield] = {}

@@ -148,7 +148,7 @@ class Step:
     async def reopen(self, *, until_s: float) -> WriteSession | None:
         """Open an admin session, trying again until the loop's time `until_s`; None when none came."""
         loop = asyncio.get_running_loop()
-        while True:
+        while loop.time() < until_s:
             try:
                 async with asyncio.timeout_at(until_s):
                     session = await self.connector.writer(self.target.bouncer)
@@ -166,6 +166,7 @@ class Step:
                 await asyncio.sleep(REOPEN_PAUSE_S)
                 continue
             return session
+        return None
 
     def receipt(self, outcome: Outcome, detail: str, after: str | None, **more: Any) -> TargetReceipt:
         """Return the receipt of this step as of now."""

@@ -33,6 +33,7 @@ def switch(link: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["plain", "drain"])
+@pytest.mark.under_load("restart")
 async def test_stop_and_start(
     kit: SshKit, make_pgbouncer: MakePgBouncer, pgbouncer_version: str, method: str
 ) -> None:

@@ -26,6 +26,7 @@ def entries(server: PgBouncerServer) -> list[bytes]:
     return server.userlist_path.read_bytes().splitlines(keepends=True)
 
 
+@pytest.mark.under_load("rotate")
 def test_a_mixed_fleet_is_rotated_at_once_and_connected_clients_see_a_delay_only(
     site: Site, pgbouncer_version: str
 ) -> None:

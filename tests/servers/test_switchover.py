@@ -82,6 +82,7 @@ def _replay_paused(made: Pair) -> Iterator[None]:
 # -- it goes well -----------------------------------------------------------------------------------
 
 
+@pytest.mark.under_load("switchover")
 def test_under_load_nothing_fails_and_nothing_is_lost(workshop: Workshop, tmp_path: Path) -> None:
     with pair(workshop, tmp_path, PGBOUNCER_LINES) as made:
         words = passfile(workshop.secrets, tmp_path)

@@ -130,17 +130,19 @@ class Pooler:
             del self.exchanges[:-KEPT_EXCHANGES]
 
     def warm_up(self) -> None:
-        """Wait until no pool of the database waits for its first server any more, as `resume.lift` does."""
+        """Wait until no pool of the target waits for its first server any more, as `resume.lift` does."""
         limit_s = self.order["query_timeout_s"]
         end = clock() + WARM_S
-        rows = self._ask("SHOW DATABASES", limit_s).rows
-        own = next((row for row in rows if row["name"] == self.database), {})
-        minimum = own.get("min_pool_size") or self._config(limit_s).get("min_pool_size")
+        common = self._config(limit_s).get("min_pool_size")
+        kept = {
+            row["name"]: (row.get("min_pool_size") or common) not in (None, "", "0")
+            for row in self._ask("SHOW DATABASES", limit_s).rows
+        }
         while clock() < end:
             cold = any(
-                _is_cold(row, minimum not in (None, "", "0"))
+                _is_cold(row, kept.get(row["database"], False))
                 for row in self._ask("SHOW POOLS", limit_s).rows
-                if row["database"] == self.database
+                if self.database in (None, row["database"]) and row["database"] != "pgbouncer"
             )
             lists = {row["list"]: row["items"] for row in self._ask("SHOW LISTS", limit_s).rows}
             if not cold and lists.get("login_clients") in (None, "0"):

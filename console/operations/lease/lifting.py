@@ -175,7 +175,7 @@ class Lifting:
     async def _put_back(self) -> None:
         """Restore the setting that a run leaves changed when it dies amid its own RESUME (trap T4)."""
         statements = shield_statements(self._watch.before)
-        if self._one.target.database is None or statements is None or self._shield.is_up:
+        if statements is None or self._shield.is_up:
             return
         restore = statements[1]
         session = await self._watch.session()

@@ -31,6 +31,7 @@ class Case:
 
 
 APP = frozenset({"app"})
+WHOLE = ("SET server_login_retry = 0", "RESUME", "SET server_login_retry = 15")
 DANCE = ("SET server_login_retry = 0", 'RESUME "app"', "SET server_login_retry = 15")
 CASES = [
     Case("pause", "edge", ("PAUSE",), "running", Confirm),
@@ -43,9 +44,9 @@ CASES = [
     Case("pause", "edge", ("PAUSE",), "running; paused on their own: app", Confirm, paused_databases=APP),
     Case("pause", "edge/app", (), "paused", Deny, paused=True),
     Case("pause", "edge", (), "suspended", Deny, suspended=True),
-    Case("resume", "edge", ("RESUME",), "paused", Confirm, paused=True),
-    Case("resume", "edge", ("RESUME",), "paused", Confirm, paused=True, version="1.18.0"),
-    Case("resume", "edge", ("RESUME",), "suspended", Confirm, suspended=True),
+    Case("resume", "edge", WHOLE, "paused", Confirm, paused=True),
+    Case("resume", "edge", WHOLE, "paused", Confirm, paused=True, version="1.18.0"),
+    Case("resume", "edge", WHOLE, "suspended", Confirm, suspended=True),
     Case("resume", "edge", (), "running", Allow),
     Case("resume", "edge", (), "running; paused on their own: app", Allow, paused_databases=APP),
     Case("resume", "edge/app", DANCE, "database paused", Confirm, paused_databases=APP),

@@ -72,7 +72,8 @@ def _replaced(fleet: Fleet) -> None:
             {
                 "b1: pooler paused: no → yes",
                 "b1: would be sent: PAUSE → nothing",
-                "b1: would be sent if it goes wrong: RESUME → nothing",
+                "b1: would be sent if it goes wrong: "
+                "SET server_login_retry = 0; RESUME; SET server_login_retry = 15 → nothing",
                 "b1: it is so already",
             },
         ),

@@ -18,15 +18,13 @@ from console.operations.cutting import backend_notes, backends_warning, runs_on
 from console.operations.lease.base import Lease
 from console.operations.observe import Observation, read_pools
 from console.operations.outcome import NOTHING, Outcome, TargetReceipt
-from console.operations.resume import lift, read_back_paused, resume_statements
+from console.operations.resume import lift_for_sure, read_back_paused, resume_statements
 from console.operations.sending import Answer, ask, on_writer
-from console.operations.sessions import WriteSession, close_quietly
+from console.operations.sessions import WriteSession
 from console.operations.spec import Ask, Look, Standing, state_words
-from console.operations.step import Step, plural, why
+from console.operations.step import Step, plural
 from console.operations.target import Target
 
-RESCUE_LIMIT_S = 10.0
-"""How long the RESUME is tried, new logins included, before it is left to the guardian."""
 LATE_LIMIT_S = 1.5
 """How long a KILL whose answer was lost may still arrive."""
 LATE_POLL_S = 0.1
@@ -137,7 +135,7 @@ class _Killing:
             arrived = await self._arrived()
             if not arrived:
                 return self._not_known(answer, arrived)
-        told = await self._resume(over)
+        told = await lift_for_sure(step, over)
         paused = await read_back_paused(step, over)
         if paused is False:
             await self._lease.release([step.target])
@@ -172,27 +170,6 @@ class _Killing:
             None,
             next_steps=(f"pooldeck status {step.target.bouncer}",),
         )
-
-    async def _resume(self, session: WriteSession | None) -> str | None:
-        """Send RESUME until it is answered; return its tag or the refusal, None when nobody answers."""
-        step = self._step
-        end = asyncio.get_running_loop().time() + RESCUE_LIMIT_S
-        current = session
-        while True:
-            if current is None:
-                current = await step.reopen(until_s=end)
-                if current is None:
-                    return None
-            try:
-                return await lift(step, current, step.query_timeout_s)
-            except AdminError as error:
-                return error.message
-            except NodeError as error:
-                step.warn(f"RESUME: {why(error)}; trying again")
-            finally:
-                if current is not session:
-                    await close_quietly(current)
-            current = None
 
     async def _judge(
         self, answer: Answer, left: int | None, told: str | None, paused: bool | None

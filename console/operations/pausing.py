@@ -20,7 +20,7 @@ from console.operations.control import Stopped
 from console.operations.observe import read_paused, read_pools
 from console.operations.outcome import SHUTTING_DOWN, EventKind, Holder, Outcome, TargetReceipt
 from console.operations.pause import patience_s
-from console.operations.resume import lift, read_back_paused
+from console.operations.resume import lift_for_sure, read_back_paused
 from console.operations.sessions import ReadSession, WriteSession, close_quietly
 from console.operations.step import Step, plural, why
 from console.poolers.base import Capability
@@ -31,8 +31,6 @@ LATE_LIMIT_S = 1.5
 LATE_POLL_S = 0.1
 PROBE_S = 2.0
 """How often a pending global pause is probed below 1.19, where that leaves a line in the pooler's log."""
-RESCUE_LIMIT_S = 10.0
-"""How long the RESUME is tried, new logins included, before the state is called unknown."""
 HOLDERS_SHOWN = 20
 HOLDERS_MAX_CLIENTS = 5_000
 """Above this many clients SHOW CLIENTS would itself stall the pooler."""
@@ -270,7 +268,7 @@ class Pausing:
             step.tell(EventKind.UNDOING, f"{ending.detail}: resuming {step.target}")
         # Unanswered before the RESUME: it may take effect at any time from here on.
         late = self._pending is not None and not self._pending.done()
-        answer = await self._resume_for_sure()
+        answer = await lift_for_sure(self.step, self._rescue)
         held_s = self._held_s()
         if _NOT_PAUSED in (answer or "") and late:
             answer = await self._catch_late_pause() or answer
@@ -316,26 +314,8 @@ class Pausing:
         end = loop.time() + LATE_LIMIT_S
         while loop.time() < end:
             if await read_back_paused(self.step, self._rescue):
-                return await self._resume_for_sure()
+                return await lift_for_sure(self.step, self._rescue)
             await asyncio.sleep(LATE_POLL_S)
-        return None
-
-    async def _resume_for_sure(self) -> str | None:
-        """Send RESUME until it is answered; return its tag or the refusal, None when nobody answers."""
-        step = self.step
-        end = asyncio.get_running_loop().time() + RESCUE_LIMIT_S
-        session: WriteSession | None = self._rescue
-        while session is not None:
-            try:
-                return await lift(step, session, step.query_timeout_s)
-            except AdminError as error:
-                return error.message
-            except NodeError:
-                fresh = await step.reopen(until_s=end)
-            finally:
-                if session is not self._rescue:
-                    await close_quietly(session)
-            session = fresh
         return None
 
 

@@ -7,6 +7,8 @@ tried meanwhile (trap T4), so that setting is 0 while it happens and put back af
 
 from __future__ import annotations
 
+import asyncio
+
 from console.errors import AdminError, NodeError
 from console.operations.control import insist
 from console.operations.observe import Observation, read_paused
@@ -15,8 +17,11 @@ from console.operations.sending import read_back
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.shield import RETRY_SETTING, WARM_LIMIT_S, shield_statements
 from console.operations.spec import Ask, Standing, state_words
-from console.operations.step import Step, why
+from console.operations.step import REOPEN_PAUSE_S, Step, why
 from console.operations.target import Target
+
+RESCUE_LIMIT_S = 10.0
+"""How long a RESUME is tried, new logins included, before it is left to the guardian."""
 
 
 def resume_statements(ask: Ask[Observation]) -> tuple[str, ...]:
@@ -78,6 +83,36 @@ async def lift(step: Step, session: WriteSession, timeout_s: float) -> str:
             return await step.send(session, step.dialect.resume(step.target.database), timeout_s)
     finally:
         await shield.settle(step, session, timeout_s)
+
+
+async def lift_for_sure(step: Step, session: WriteSession | None) -> str | None:
+    """Send what ends the pause until it is answered; return its tag or the refusal, None when nobody answers.
+
+    Args:
+        step: whose target is paused, or may be.
+        session: an open one, left open; None: there is none. Further ones are opened as need be.
+    """
+    end = asyncio.get_running_loop().time() + RESCUE_LIMIT_S
+    current = session
+    rest_s = 0.0
+    while True:
+        if current is None:
+            current = await step.reopen(until_s=end)
+            if current is None:
+                return None
+        try:
+            return await lift(step, current, step.query_timeout_s)
+        except AdminError as error:
+            return error.message
+        except NodeError as error:
+            step.warn(f"RESUME: {why(error)}; trying again")
+        finally:
+            if current is not session:
+                await close_quietly(current)
+        current = None
+        # At once the first time; a pooler that takes logins and drops statements is not hammered.
+        await asyncio.sleep(rest_s)
+        rest_s = REOPEN_PAUSE_S
 
 
 async def carry_out_resume(step: Step) -> TargetReceipt:

@@ -37,7 +37,7 @@ def proxy(server: PgBouncerServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def short_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.operations.pausing.RESCUE_LIMIT_S", 1.5)
+    monkeypatch.setattr("console.operations.resume.RESCUE_LIMIT_S", 1.5)
 
 
 @pytest_asyncio.fixture

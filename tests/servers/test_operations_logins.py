@@ -1,4 +1,4 @@
-"""A server login that PAUSE interrupts counts as failed: RESUME alone would keep clients waiting (trap T4)."""
+"""A server login that PAUSE interrupts counts as failed: RESUME alone keeps clients waiting (trap T4)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 SHORT = {
     "console.operations.reconnect.SETTLE_LIMIT_S": 0.1,
     "console.operations.reconnect.UNUSED_LIMIT_S": 0.05,
-    "console.operations.kill.RESCUE_LIMIT_S": 0.2,
+    "console.operations.resume.RESCUE_LIMIT_S": 0.2,
     "console.operations.kill.LATE_LIMIT_S": 0.05,
     "console.operations.ending.POLL_S": 0.02,
     "console.operations.ending.WATCH_ENDS_S": 0.1,
@@ -17,7 +17,6 @@ SHORT = {
     "console.operations.kill_client.GONE_LIMIT_S": 0.1,
     "console.operations.shield.WARM_LIMIT_S": 0.1,
     "console.operations.sending.READ_BACK_LIMIT_S": 0.2,
-    "console.operations.pausing.RESCUE_LIMIT_S": 0.2,
     "console.operations.pausing.LATE_LIMIT_S": 0.05,
 }
 

@@ -114,6 +114,16 @@ class PostgresConnector:
         own = node.admin_password_from if node.admin_user is not None else None
         return await self._log_in(node, user, own or node.password_from, read_only=None)
 
+    async def as_role(
+        self, name: str, user: str, password: SecretStr, database: str
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in with a given password, to see that it is let in; read-only.
+
+        Raises:
+            NodeError, UsageError: as `reader`.
+        """
+        return await self._dial(self._node(name), user, password, database, read_only=True)
+
     def _node(self, name: str) -> PostgresNode:
         node = self._nodes.get(name)
         if node is None:
@@ -134,13 +144,27 @@ class PostgresConnector:
             database=node.databases[0],
             timeout_s=limit_s,
         )
+        return await self._dial(node, user, password, node.databases[0], read_only=read_only)
+
+    async def _dial(
+        self,
+        node: PostgresNode,
+        user: str,
+        password: SecretStr | None,
+        database: str,
+        *,
+        read_only: bool | None,
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        name = node.name
+        limit_s = node.connect_timeout_s or self._connect_limit_s
         endpoint = await self._transport.endpoint(route_of(node), timeout_s=limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 dialled = await _dialled(endpoint, name)
             tls = await asyncio.to_thread(tls_argument, node, endpoint.host)
             return await self._connect(
-                node, user, password, dialled, endpoint.port, tls, limit_s, read_only=read_only
+                *(node, user, password, database, dialled, endpoint.port, tls, limit_s),
+                read_only=read_only,
             )
         except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
@@ -154,6 +178,7 @@ class PostgresConnector:
         node: PostgresNode,
         user: str,
         password: SecretStr | None,
+        database: str,
         hosts: list[str],
         port: int,
         tls: TlsArgument,
@@ -168,7 +193,7 @@ class PostgresConnector:
             user=user,
             # "" and not None: asyncpg would go and look in $PGPASSWORD and ~/.pgpass by itself.
             password=password.get_secret_value() if password is not None else "",
-            database=node.databases[0],
+            database=database,
             ssl=tls,
             direct_tls=False,
             timeout=limit_s,

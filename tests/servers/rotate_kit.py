@@ -205,13 +205,15 @@ def rotate(shell: Shell, *words: str, new: str | None = NEW, old: str | None = N
 class Traffic:
     """A client that keeps its connection and runs queries all the time; its failures are kept."""
 
-    def __init__(self, site: Site, name: str, secret: str = OLD, database: str = "app") -> None:
+    def __init__(
+        self, site: Site, name: str, secret: str = OLD, database: str = "app", *, user: str = ROLE
+    ) -> None:
         server = site.poolers[name]
         self._client = psycopg.connect(
             host=server.host,
             port=server.port,
             dbname=database,
-            user=ROLE,
+            user=user,
             password=secret,
             autocommit=True,
             prepare_threshold=None,
@@ -241,6 +243,34 @@ class Traffic:
                 return
 
 
+class NewLogins:
+    """Clients of the role that log in all the time, run a query and hang up; failures are kept."""
+
+    def __init__(self, site: Site, secret: str = OLD) -> None:
+        self._site = site
+        self._secret = secret
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.done = 0
+        self.failures: list[str] = []
+
+    def __enter__(self) -> NewLogins:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(LIMIT_S)
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.01):
+            for name in self._site.poolers:
+                if self._site.lets_in(name, self._secret):
+                    self.done += 1
+                else:
+                    self.failures.append(name)
+
+
 @contextlib.contextmanager
 def own_site(workshop: Workshop, make: MakePgBouncer, folder: Path) -> Iterator[Site]:
     """Start a Postgres of the test's own, whose log has every statement."""
@@ -268,7 +298,7 @@ def own_site(workshop: Workshop, make: MakePgBouncer, folder: Path) -> Iterator[
 
 def run_state(shell: Shell) -> dict[str, Any] | None:
     """Return what an open rotation wrote down; None: there is none."""
-    for path in (shell.state / "pooldeck" / "rotations").glob("*.json"):
+    for path in (shell.state / "pooldeck" / "rotations").rglob("*.json"):
         with contextlib.suppress(ValueError, FileNotFoundError):
             assert path.stat().st_mode & 0o777 == 0o600
             found: dict[str, Any] = json.loads(path.read_text())

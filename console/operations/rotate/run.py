@@ -24,6 +24,7 @@ from console.operations.rotate.goals import Secrets, goal_of, secrets_of
 from console.operations.rotate.nodes_side import NodesSide
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.pooler_side import PoolerSide
+from console.operations.rotate.prepared import prepared
 from console.operations.rotate.run_file import Phase, RunFiles, RunState
 from console.operations.rotate.scheme import Scheme
 from console.operations.rotate.two_leases import TwoLeases
@@ -125,27 +126,12 @@ class _Rotation:
         return left
 
     async def _prepare(self) -> list[Step]:
-        job = self._job
-        items = job.plan.targets
-        prepared = await asyncio.gather(*(job.prepare(item, job.control) for item in items))
-        steps = []
-        refused: TargetReceipt | None = None
-        for item, found in zip(items, prepared, strict=True):
-            if isinstance(found, TargetReceipt):
-                self._receipts[item.target] = found
-                job.told(found)
-                refused = found
-            elif found.already:
-                receipt = found.receipt(
-                    Outcome.NO_CHANGE, f"{self._scheme.role} is not known here", found.present
-                )
-                self._receipts[item.target] = await job.finish(item, receipt)
-            else:
-                steps.append(found)
-                self._steps[item.target] = found
+        self._steps, self._receipts, refused = await prepared(
+            self._job, f"{self._scheme.role} is not known here"
+        )
         if refused is not None:
-            raise Over(f"{refused.target}: {refused.detail}", interrupted=refused.interrupted)
-        return steps
+            raise refused
+        return list(self._steps.values())
 
     async def _open(self) -> None:
         await self._job.control.wait(all_of(side.open() for side in self._sides))

@@ -73,6 +73,7 @@ class Site:
         *,
         entry: str | None = "scram",
         lines: Mapping[str, str] | None = None,
+        first_line: str = "",
         **ini: Any,
     ) -> PgBouncerServer:
         """Start a pooler that knows the role in a certain way."""
@@ -86,6 +87,8 @@ class Site:
             server.settings["auth_user"] = SUPERUSER
         elif entry is not None:
             self.with_entry(server, self.entry(entry))
+        elif first_line:
+            self.with_entry(server, first_line)
         server.start()
         self.poolers[name] = server
         return server
@@ -243,6 +246,20 @@ class Traffic:
                 return
 
 
+def client_of(site: Site, name: str, user: str, secret: str) -> psycopg.Connection[tuple[str]]:
+    """Connect through a pooler."""
+    server = site.poolers[name]
+    return psycopg.connect(
+        host=server.host,
+        port=server.port,
+        dbname="app",
+        user=user,
+        password=secret,
+        autocommit=True,
+        prepare_threshold=None,
+    )
+
+
 class NewLogins:
     """Clients of the role that log in all the time, run a query and hang up; failures are kept."""
 
@@ -263,7 +280,7 @@ class NewLogins:
         self._thread.join(LIMIT_S)
 
     def _work(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.1):
             for name in self._site.poolers:
                 if self._site.lets_in(name, self._secret):
                     self.done += 1

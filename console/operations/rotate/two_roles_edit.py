@@ -225,19 +225,27 @@ def _back(texts: ConfigTexts, old: ConfigTexts, pooler: Pooler, names: tuple[str
         if key.section == MAIN_SECTION and key.name in _LISTS:
             continue
         if key.pair is None:
-            yield Change(key, line.value if line is not None else None)
+            then, value = _value(line), _value(present)
         elif line is not None and present is not None:
+            then, value = _pairs(line).get(key.pair), _pairs(present).get(key.pair)
+        else:
             # A database that somebody took out meanwhile stays out.
-            yield Change(key, _pairs(line).get(key.pair))
+            continue
+        if then != value:
+            yield Change(key, then)
     for name in _LISTS:
         line, present = was.get((MAIN_SECTION, name)), now.get((MAIN_SECTION, name))
         if line is None or present is None:
             continue
-        then, listed = _names(line.value), _names(present.value)
-        wanted = [one for one in listed if one != to or to in then]
-        wanted += [role] if role in then and role not in wanted else []
+        first, listed = _names(line.value), _names(present.value)
+        wanted = [one for one in listed if one != to or to in first]
+        wanted += [role] if role in first and role not in wanted else []
         if wanted != listed:
             yield Change(Key(MAIN_SECTION, name), ", ".join(wanted))
+
+
+def _value(line: Entry | None) -> str | None:
+    return line.value if line is not None else None
 
 
 def _as_it_was(old: ConfigTexts, pooler: Pooler) -> Pooler:

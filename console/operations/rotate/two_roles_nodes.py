@@ -92,14 +92,18 @@ class TwoRolesNodes:
                 self.warn(left)
 
     async def let_first_in(self, *, may: bool) -> None:
-        """Let the first role log in, or not, and wait for the replicas.
+        """Let the first role log in, or not, where that is not so already, and wait for the replicas.
 
         Raises:
             NodeError: it was refused, or there was no answer.
         """
-        for node in self.scheme.pairs:
-            self.tell(f"{node}: {self.scheme.role} {'LOGIN' if may else 'NOLOGIN'}")
-            await self.pairs.let_log_in(node, self.scheme.role, may=may, timeout_s=self.timeout_s)
+        scheme = self.scheme
+        for node in scheme.pairs:
+            pair = await self.pairs.read_pair(node, scheme.role, scheme.to, timeout_s=self.timeout_s)
+            if pair.old_can_log_in is may:
+                continue
+            self.tell(f"{node}: {scheme.role} {'LOGIN' if may else 'NOLOGIN'}")
+            await self.pairs.let_log_in(node, scheme.role, may=may, timeout_s=self.timeout_s)
         await self.replicas()
 
     async def replicas(self) -> None:

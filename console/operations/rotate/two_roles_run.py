@@ -1,7 +1,7 @@
-"""Carries a rotation with two roles out, one half at a time; nobody waits, and the first role works until the end.
+"""Carries a rotation with two roles out, one half at a time; the first role works until the end.
 
 How far it came is on disk before each step (`two_roles_file`). Every step may be done again: that is how
-`--resume` and `--finish` go on. The way back is one and the same for a first half that fails and for `--undo`.
+`--resume` and `--finish` go on. A first half that fails and `--undo` go the same way back.
 """
 
 from __future__ import annotations

@@ -292,7 +292,7 @@ class TwoRolesSide:
         names = ", ".join(sorted(databases))
         if clients is None or user is None or self._is_listed(user):
             self.step.warn(
-                f"{names}: no probe_user of the inventory is asked for by auth_query, so no such login was tried"
+                f"{names}: the inventory has no probe_user whom auth_query is asked for, so none was tried"
             )
             return
         for database in sorted(databases):

@@ -30,7 +30,8 @@ WALK_IN = f'"walkin" "{WORD}"\n'
 WORDS = (ROLE, "--to", TO, "--yes", "--confirm")
 
 SETTINGS = f"""
-SELECT string_agg(coalesce(datname, '*') || ':' || array_to_string(setconfig, '|'), ' ; ' ORDER BY datname NULLS FIRST)
+SELECT string_agg(coalesce(datname, '*') || ':' || array_to_string(setconfig, '|'), ' ; '
+                  ORDER BY datname NULLS FIRST)
   FROM pg_db_role_setting LEFT JOIN pg_database AS base ON base.oid = setdatabase
  WHERE setrole = '{TO}'::regrole
 """

@@ -60,7 +60,7 @@ ROTATE_SPEC: OpSpec[Observation] = OpSpec(
         "go on"
     ),
     undo=None,
-    no_undo_reason="an interrupted or unfinished one is taken back with --undo; one that is over by another rotation",
+    no_undo_reason="one that is not over is taken back with --undo; one that is over by another rotation",
     leased=True,
     absence=Absence.BRIEF,
     serial="100%",

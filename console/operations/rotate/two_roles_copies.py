@@ -1,4 +1,4 @@
-"""Copies of the files of one pooler as they were before a second role came, kept beside them while both are used.
+"""Copies of one pooler's files as they were before a second role came, kept while both are used.
 
 They may hold passwords: owner and permissions are their files', and they never leave the host.
 """

@@ -1,4 +1,4 @@
-"""The second role's secret, and what each pooler's files are to be. Secrets leave as `SecretStr` and verifiers."""
+"""The second role's secret, and what each pooler's files are to be. Secrets leave as `SecretStr` only."""
 
 from __future__ import annotations
 

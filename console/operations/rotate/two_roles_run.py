@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from console.config.pgbouncer_edit import changed_paths
 from console.config.pgbouncer_texts import ConfigTexts
 from console.errors import JournalError, PooldeckError
@@ -22,12 +24,12 @@ from console.operations.rotate.layout import Method
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.prepared import prepared
 from console.operations.rotate.run_file import FileState
-from console.operations.rotate.two_roles import Half, TwoRolesScheme, ways_on, why_not_now
-from console.operations.rotate.two_roles_copies import Copies
-from console.operations.rotate.two_roles_edit import as_before, is_listed, scrambled
+from console.operations.rotate.two_roles import Half, TwoRolesScheme, why_not_now
+from console.operations.rotate.two_roles_back import WayBack
 from console.operations.rotate.two_roles_file import Phase, TwoRolesFiles, TwoRolesState
 from console.operations.rotate.two_roles_goal import TwoSecrets, file_states, let_in, shut_out, two_secrets
 from console.operations.rotate.two_roles_nodes import TwoRolesNodes
+from console.operations.rotate.two_roles_open import OpenRotation
 from console.operations.rotate.two_roles_side import TwoRolesSide
 from console.operations.rotate.two_roles_standing import tried
 from console.operations.step import Step
@@ -60,9 +62,10 @@ class _TwoRoles:
         self._steps: dict[Target, Step] = {}
         self._receipts: dict[Target, TargetReceipt] = {}
         self._sides: list[TwoRolesSide] = []
-        self._files: TwoRolesFiles | None = None
         self._nodes: TwoRolesNodes | None = None
-        self._state: TwoRolesState | None = None
+        assert job.reach.run_files is not None, "the plan has seen to that"
+        self._rotation = OpenRotation(TwoRolesFiles(job.reach.run_files.folder))
+        self._old: SecretStr | None = None
 
     async def run(self) -> tuple[TargetReceipt, ...]:
         """See `conduct_two_roles`."""
@@ -72,7 +75,9 @@ class _TwoRoles:
             end = End(Outcome.FAILED, over.detail, over.interrupted)
         except Exception as error:
             _log.exception("a rotation with two roles ended by an internal error")
-            end = End(Outcome.UNKNOWN, f"internal error: {type(error).__name__}", next_steps=self._ways())
+            end = End(
+                Outcome.UNKNOWN, f"internal error: {type(error).__name__}", next_steps=self._rotation.ways
+            )
         await insist(lambda: self._finish(end))
         return tuple(self._receipts[item.target] for item in self._job.plan.targets)
 
@@ -88,9 +93,8 @@ class _TwoRoles:
         reach = self._job.reach
         if reach.pairs is None or reach.roles is None or reach.logins is None or reach.run_files is None:
             raise Over("this session cannot log in to Postgres or as a client, so nothing was changed")
-        self._files = TwoRolesFiles(reach.run_files.folder)
         try:
-            self._state = await asyncio.to_thread(self._left)
+            self._rotation.state = await asyncio.to_thread(self._left)
             self._steps, self._receipts, refused = await prepared(
                 self._job, f"{self._scheme.role} is not known here"
             )
@@ -99,6 +103,7 @@ class _TwoRoles:
             if reach.wallet is None:
                 raise Over("this session has no source of secrets, so nothing was changed")
             secrets = await two_secrets(self._asked, self._scheme, reach.wallet)
+            self._old = secrets.old
             for text in secrets.warnings:
                 self._job.tell(f"the new secret: {text}", EventKind.WARNING)
             self._nodes = TwoRolesNodes(
@@ -119,8 +124,7 @@ class _TwoRoles:
 
     def _left(self) -> TwoRolesState | None:
         """Return what is open, as it is now; see `two_roles.why_not_now`."""
-        assert self._files is not None, "made before"
-        left = self._files.touching(self._job.plan.fleet, self._scheme.role, self._scheme.to)
+        left = self._rotation.files.touching(self._job.plan.fleet, self._scheme.role, self._scheme.to)
         problem = why_not_now(self._scheme.half, left, self._asked)
         if problem is not None:
             raise Over(f"{problem}; nothing was changed")
@@ -135,7 +139,7 @@ class _TwoRoles:
             case Half.FINISH:
                 return await self._shut_out(secrets)
             case Half.UNDO:
-                return await self._take_out(secrets)
+                return await self._take_out()
             case _:
                 return await self._let_in(secrets)
 
@@ -144,46 +148,43 @@ class _TwoRoles:
     async def _let_in(self, secrets: TwoSecrets) -> End:
         assert secrets.new is not None, "this half has it"
         made = let_in(self._sides, secrets.new)
-        if self._state is None and not secrets.is_there:
+        if self._rotation.state is None and not secrets.is_there:
             for side in self._sides:
                 await side.nobody_uses(self._scheme.to)
         state = self._begun(secrets, made)
         try:
-            await self._write(state)
+            await self._rotation.write(state)
             for side in self._sides:
-                await self._copies(side).keep(side.texts, state.files[side.name])
+                await self._rotation.copies(side).keep(side.texts, state.files[side.name])
             await self._work(secrets, made)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
-            return await self._failed(*reason_of(error), self._first_back(secrets))
+            return await self._failed(*reason_of(error), self._first_back)
         except Exception as error:
             _log.exception("a rotation with two roles ended by an internal error")
-            return await self._failed(
-                f"internal error: {type(error).__name__}", False, self._first_back(secrets)
-            )
+            return await self._failed(f"internal error: {type(error).__name__}", False, self._first_back)
         role, to = self._scheme.role, self._scheme.to
         return End(
             Outcome.OK,
             f"both work: move your applications from {role} to {to}, then --finish",
-            next_steps=self._ways(),
+            next_steps=self._rotation.ways,
         )
 
     async def _work(self, secrets: TwoSecrets, made: Mapping[str, ConfigTexts]) -> None:
         assert secrets.new is not None, "this half has it"
         assert self._nodes is not None, "made before"
-        assert self._state is not None, "written before"
         self._check()
-        await self._phase(Phase.ROLE)
+        await self._rotation.at(Phase.ROLE)
         await self._nodes.stand_in(secrets.new.verifier)
         await self._nodes.replicas()
         seen = await self._nodes.prove(secrets.new.clear)
         self._sides[0].verified += seen
-        await self._phase(Phase.POOLERS)
+        await self._rotation.at(Phase.POOLERS)
         for side in self._sides:
             self._check()
-            if self._state.files[side.name]:
+            if self._rotation.begun.files[side.name]:
                 await side.adopt(made[side.name])
             await self._prove(side, secrets)
-        await self._phase(Phase.BOTH)
+        await self._rotation.at(Phase.BOTH)
 
     async def _prove(self, side: TwoRolesSide, secrets: TwoSecrets) -> None:
         """See that the second role serves on one pooler, and that the first one still does."""
@@ -211,7 +212,7 @@ class _TwoRoles:
         assert secrets.new is not None, "this half has it"
         assert self._nodes is not None, "made before"
         fresh = {side.name: file_states(side, made[side.name]) for side in self._sides}
-        left = self._state
+        left = self._rotation.state
         if left is None:
             job, scheme = self._job, self._scheme
             return TwoRolesState(
@@ -231,184 +232,82 @@ class _TwoRoles:
             left, files={name: _gone_on(left.files.get(name, {}), files) for name, files in fresh.items()}
         )
 
-    def _first_back(self, secrets: TwoSecrets) -> Back | None:
-        """Return the way back of a first half that fails; one that was resumed stays as it was left."""
-        if self._scheme.half is not Half.FIRST or self._state is None:
-            return None
-
-        async def back() -> list[str]:
-            problems = await self._back(secrets)
-            return problems or await self._tidy()
-
-        return back
-
     # -- the second half ------------------------------------------------------------------------------
 
     async def _shut_out(self, secrets: TwoSecrets) -> End:
-        assert self._state is not None, "something is open"
         assert self._nodes is not None, "made before"
         role, to = self._scheme.role, self._scheme.to
         for side in self._sides:
             await side.nobody_uses(role)
         begun = {side.name: side.texts for side in self._sides}
-        first_time = self._state.phase is Phase.BOTH
+        first_time = self._rotation.begun.phase is Phase.BOTH
         try:
-            await self._phase(Phase.CLOSING)
+            await self._rotation.at(Phase.CLOSING)
             await self._nodes.let_first_in(may=False)
             for side in self._sides:
                 self._check()
                 await side.nobody_uses(role)
                 await self._close_one(side, secrets)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
-            back = self._open_again(begun) if first_time else None
+            back = (lambda: self._way_back.open_again(begun)) if first_time else None
             return await self._failed(*reason_of(error), back)
         except Exception as error:
             _log.exception("a rotation with two roles ended by an internal error")
             return await self._failed(f"internal error: {type(error).__name__}", False, None)
-        left = await self._tidy()
+        left = await self._rotation.close(self._sides)
         if left:
-            return End(Outcome.FAILED, f"{role} is shut out, but {'; '.join(left)}", next_steps=self._ways())
+            return End(
+                Outcome.FAILED, f"{role} is shut out, but {'; '.join(left)}", next_steps=self._rotation.ways
+            )
         return End(Outcome.OK, f"{role} is shut out, and {to} has taken over")
 
     async def _close_one(self, side: TwoRolesSide, secrets: TwoSecrets) -> None:
         for texts in shut_out(side.texts, side.pooler, self._scheme.role):
             if changed_paths(side.texts, texts):
-                await side.adopt(texts)
                 side.changed = True
+                await side.adopt(texts)
         if secrets.old is not None:
             await side.keeps_out(secrets.old)
 
-    def _open_again(self, begun: Mapping[str, ConfigTexts]) -> Back:
-        """Return the way back of a second half that fails: both roles work again."""
-
-        async def back() -> list[str]:
-            assert self._nodes is not None, "made before"
-            problems = []
-            for side in reversed(self._sides):
-                try:
-                    texts = begun[side.name]
-                    await side.read_again(changed_paths(side.texts, texts))
-                    if side.changed or changed_paths(side.texts, texts):
-                        await side.adopt(texts)
-                except PooldeckError as error:
-                    problems.append(placed(error))
-            try:
-                await self._nodes.let_first_in(may=True)
-                if not problems:
-                    await self._phase(Phase.BOTH)
-            except PooldeckError as error:
-                problems.append(placed(error))
-            return problems
-
-        return back
-
     # -- the way back ---------------------------------------------------------------------------------
 
-    async def _take_out(self, secrets: TwoSecrets) -> End:
+    @property
+    def _way_back(self) -> WayBack:
+        assert self._nodes is not None, "made before"
+        return WayBack(self._rotation, self._nodes, self._sides, self._old)
+
+    @property
+    def _first_back(self) -> Back | None:
+        """Of a first half that fails; one that was resumed stays as it was left."""
+        begun = self._scheme.half is Half.FIRST and self._rotation.state is not None
+        return self._way_back.take_out if begun else None
+
+    async def _take_out(self) -> End:
         role, to = self._scheme.role, self._scheme.to
         for side in self._sides:
             await side.nobody_uses(to)
-        problems = await insist(lambda: self._back(secrets))
-        problems = problems or await insist(self._tidy)
+        problems = await insist(self._way_back.take_out)
         if problems:
-            return End(
-                Outcome.FAILED, f"{to} is not out everywhere: {'; '.join(problems)}", next_steps=self._ways()
-            )
+            text = f"{to} is not out everywhere: {'; '.join(problems)}"
+            return End(Outcome.FAILED, text, next_steps=self._rotation.ways)
         return End(Outcome.OK, f"{to} is taken out again, and {role} works as before")
-
-    async def _back(self, secrets: TwoSecrets) -> list[str]:
-        """Bring the state of before the second role about; return what could not be."""
-        assert self._state is not None, "something was begun"
-        assert self._nodes is not None, "made before"
-        state = self._state
-        shut = state.phase in (Phase.CLOSING, Phase.UNDOING)
-        problems: list[str] = []
-        try:
-            await self._phase(Phase.UNDOING)
-            if any(not pair.old_can_log_in for pair in self._scheme.pairs.values()):
-                await self._nodes.let_first_in(may=True)
-        except PooldeckError as error:
-            return [placed(error)]
-        reached = state.phase not in (Phase.PREPARED, Phase.ROLE)
-        for side in reversed(self._sides):
-            try:
-                if reached and state.files.get(side.name):
-                    await self._one_back(side, state, shut=shut)
-                if reached and secrets.old is not None:
-                    await side.still_lets_in(secrets.old)
-            except PooldeckError as error:
-                problems.append(placed(error))
-        if problems:
-            # Poolers may still log in as the second role, so Postgres keeps it.
-            return problems
-        try:
-            await self._nodes.stand_down(state.nodes)
-        except PooldeckError as error:
-            problems.append(placed(error))
-        return problems
-
-    async def _one_back(self, side: TwoRolesSide, state: TwoRolesState, *, shut: bool) -> None:
-        role, to, files = self._scheme.role, self._scheme.to, state.files[side.name]
-        await side.read_again(files)
-        kept = await self._copies(side).kept(side.texts, files)
-        after = {path: file.after for path, file in files.items()}
-        made = as_before(side.texts, kept, after, side.pooler, (role, to), shut_out=shut)
-        if is_listed(side.texts, side.pooler, to) and not is_listed(made, side.pooler, to):
-            await side.adopt(scrambled(side.texts, side.pooler, to))
-        await side.adopt(made)
-        forced = {row.name for row in side.seen.databases if row.force_user == role}
-        if forced:
-            await side.drained(forced)
 
     async def _failed(self, detail: str, interrupted: bool, back: Back | None) -> End:
         """Go the way back, where there is one, and say what came of it."""
         if back is None:
-            return End(Outcome.FAILED, f"{detail}; as it was left", interrupted, self._ways())
+            return End(Outcome.FAILED, f"{detail}; as it was left", interrupted, self._rotation.ways)
         self._job.tell(f"{detail}: taking it back", EventKind.UNDOING)
         problems = await insist(back)
         if problems:
             text = f"{detail}; not taken back: {'; '.join(problems)}"
-            return End(Outcome.FAILED, text, interrupted, self._ways())
-        return End(Outcome.FAILED, f"{detail}; taken back", interrupted, self._ways())
+            return End(Outcome.FAILED, text, interrupted, self._rotation.ways)
+        return End(Outcome.FAILED, f"{detail}; taken back", interrupted, self._rotation.ways)
 
     # -- common ---------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         if self._job.control.stopped:
             raise Stopped
-
-    def _copies(self, side: TwoRolesSide) -> Copies:
-        assert self._state is not None, "written before"
-        return Copies(side.host, self._state.run_id, side.host_limit_s)
-
-    async def _phase(self, phase: Phase) -> None:
-        assert self._state is not None, "made before"
-        await self._write(self._state.at(phase))
-
-    async def _write(self, state: TwoRolesState) -> None:
-        assert self._files is not None, "made before"
-        await asyncio.to_thread(self._files.write, state)
-        self._state = state
-
-    async def _tidy(self) -> list[str]:
-        """Remove the copies and the run's file; return what could not be."""
-        assert self._state is not None, "made before"
-        assert self._files is not None, "made before"
-        try:
-            for side in self._sides:
-                await self._copies(side).forget(self._state.files.get(side.name, ()))
-            await asyncio.to_thread(self._files.remove, self._state.run_id)
-            self._state = None
-        except PooldeckError as error:
-            return [f"left behind: {placed(error)}"]
-        return []
-
-    def _ways(self) -> tuple[str, ...]:
-        """Return what a person can do next."""
-        if self._state is None or self._files is None:
-            return ()
-        where = f"how far it came: {self._files.path(self._state.run_id)}"
-        return (*ways_on(self._state), where)
 
     def _tell(self, text: str) -> None:
         self._job.tell(text)

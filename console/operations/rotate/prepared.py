@@ -24,8 +24,8 @@ async def prepared(
         absent: said of a target where nothing is to be done.
 
     Returns:
-        The steps of those that are worked on, receipts of the others, and why nothing may be begun (None: it
-        may).
+        The steps of those that are worked on, receipts of the others, and why nothing may be begun (None:
+        it may).
     """
     items = job.plan.targets
     found = await asyncio.gather(*(job.prepare(item, job.control) for item in items))

@@ -6,13 +6,14 @@ it: verifiers, paths and hashes. It is removed when the rotation is over, whiche
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from console.operations.rotate.state_files import StateFolder, unreadable
+from console.operations.rotate.state_files import MAX_BYTES, StateFolder, unreadable
 
 _FOLDER = "rotations"
 
@@ -101,16 +102,18 @@ class RunFiles:
         """
         found = [
             state
-            for path, values in self._files.each()
-            if (state := _state(path, values)).fleet == fleet and state.role == role
+            for path in self._files.paths()
+            if (state := _read(path)).fleet == fleet and state.role == role
         ]
         return max(found, key=lambda state: state.begun_at_s, default=None)
 
 
-def _state(path: Path, values: dict[str, Any]) -> RunState:
+def _read(path: Path) -> RunState:
     try:
+        with path.open("rb") as file:
+            values: dict[str, Any] = json.loads(file.read(MAX_BYTES))
         values["files"] = {name: FileState(**state) for name, state in values["files"].items()}
         values["phase"] = Phase(values["phase"])
         return RunState(**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise unreadable(path, error) from None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from console.errors import JournalError
 
-_MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 
 
 class StateFolder:
@@ -60,19 +59,9 @@ class StateFolder:
                 f"the rotation's file cannot be removed: {error.strerror}", where=str(self.path(run_id))
             ) from error
 
-    def each(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Yield the files in order of their names.
-
-        Raises:
-            JournalError: one is there and cannot be read.
-        """
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                with path.open("rb") as file:
-                    values = json.loads(file.read(_MAX_BYTES))
-            except (OSError, ValueError) as error:
-                raise unreadable(path, error) from None
-            yield path, values
+    def paths(self) -> list[Path]:
+        """Return the files in order of their names."""
+        return sorted(self.folder.glob("*.json"))
 
     def _sync(self) -> None:
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -12,7 +12,7 @@ from console.config.pgbouncer_texts import ConfigTexts
 from console.errors import NodeError, Phase
 from console.operations.config_files import HostFiles
 from console.operations.rotate.host_files import sha256
-from console.operations.rotate.run_file import FileState
+from console.operations.rotate.two_roles_file import Hashes
 
 _BEHIND = ".pooldeck-both-"
 
@@ -29,7 +29,7 @@ class Copies:
         """Return where the copy of a file is."""
         return f"{path}{_BEHIND}{self.run_id}"
 
-    async def keep(self, texts: ConfigTexts, files: Mapping[str, FileState]) -> None:
+    async def keep(self, texts: ConfigTexts, files: Mapping[str, Hashes]) -> None:
         """Copy those files that are still as they were; of the others there is a copy already.
 
         Raises:
@@ -44,7 +44,7 @@ class Copies:
             if problem is not None:
                 raise self._error(f"{path} could not be kept as {self.path(path)}: {problem}")
 
-    async def kept(self, texts: ConfigTexts, files: Mapping[str, FileState]) -> dict[str, bytes]:
+    async def kept(self, texts: ConfigTexts, files: Mapping[str, Hashes]) -> dict[str, bytes]:
         """Return what each file held before.
 
         Raises:

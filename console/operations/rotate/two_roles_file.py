@@ -6,14 +6,14 @@ second one taken out again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from console.operations.rotate.run_file import FileState
-from console.operations.rotate.state_files import StateFolder, unreadable
+from console.operations.rotate.state_files import MAX_BYTES, StateFolder, unreadable
 
 
 class Phase(StrEnum):
@@ -31,6 +31,15 @@ class Phase(StrEnum):
     """The first role may be shut out in some places. The second one works everywhere."""
     UNDOING = "undoing"
     """The second role is being taken out. The first one works, or is about to again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """A file of one pooler that is changed; SHA-256."""
+
+    before: str
+    after: str
+    """As it is left by us; when it still has this, nobody else changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class TwoRolesState:
     verifier: str = field(repr=False)
     """The second role's."""
     nodes: Mapping[str, NodeBefore] = field(repr=False)
-    files: Mapping[str, Mapping[str, FileState]]
+    files: Mapping[str, Mapping[str, Hashes]]
     """By pooler, then by path as the pooler has it; a pooler that needs no change has none."""
     phase: Phase = Phase.PREPARED
 
@@ -93,17 +102,18 @@ class TwoRolesFiles:
         """
         found = [
             state
-            for path, values in self._folder.each()
-            if (state := _state(path, values)).fleet == fleet and {state.role, state.to} & set(roles)
+            for path in self._folder.paths()
+            if (state := _read(path)).fleet == fleet and {state.role, state.to} & set(roles)
         ]
         return max(found, key=lambda state: state.begun_at_s, default=None)
 
 
-def _state(path: Path, values: dict[str, Any]) -> TwoRolesState:
+def _read(path: Path) -> TwoRolesState:
     try:
+        with path.open("rb") as file:
+            values: dict[str, Any] = json.loads(file.read(MAX_BYTES))
         values["files"] = {
-            name: {at: FileState(**one) for at, one in files.items()}
-            for name, files in values["files"].items()
+            name: {at: Hashes(**one) for at, one in files.items()} for name, files in values["files"].items()
         }
         values["nodes"] = {
             name: NodeBefore(**{**one, "granted": tuple(one["granted"])})
@@ -111,5 +121,5 @@ def _state(path: Path, values: dict[str, Any]) -> TwoRolesState:
         }
         values["phase"] = Phase(values["phase"])
         return TwoRolesState(**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise unreadable(path, error) from None

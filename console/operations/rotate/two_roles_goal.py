@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
@@ -14,9 +14,9 @@ from console.config.secret_policy import judge_secret
 from console.errors import UsageError
 from console.operations.roles import Wallet
 from console.operations.rotate.parameters import RotateParameters
-from console.operations.rotate.run_file import FileState
 from console.operations.rotate.two_roles import TwoRolesScheme
 from console.operations.rotate.two_roles_edit import NewSecret, Pooler, scrambled, with_second, without
+from console.operations.rotate.two_roles_file import Hashes
 from console.operations.rotate.two_roles_side import TwoRolesSide
 
 
@@ -87,9 +87,18 @@ def shut_out(texts: ConfigTexts, pooler: Pooler, role: str) -> tuple[ConfigTexts
     return first, without(first, pooler, role)
 
 
-def file_states(side: TwoRolesSide, made: ConfigTexts) -> Mapping[str, FileState]:
+def file_states(side: TwoRolesSide, made: ConfigTexts) -> Mapping[str, Hashes]:
     """Return what the run's file says of the files of one pooler that change."""
     return {
-        path: FileState(path, side.texts.file(path).sha256 or "", made.file(path).sha256 or "")
+        path: Hashes(side.texts.file(path).sha256 or "", made.file(path).sha256 or "")
         for path in changed_paths(side.texts, made)
     }
+
+
+def gone_on(known: Mapping[str, Hashes], fresh: Mapping[str, Hashes]) -> dict[str, Hashes]:
+    """Return the files of a pooler where something was done before: what they held first stays what it was."""
+    files = dict(known)
+    for path, hashes in fresh.items():
+        before = known[path].before if path in known else hashes.before
+        files[path] = replace(hashes, before=before)
+    return files

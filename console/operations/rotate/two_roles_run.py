@@ -23,11 +23,17 @@ from console.operations.rotate.ends import End, Over, all_of, placed, reason_of
 from console.operations.rotate.layout import Method
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.prepared import prepared
-from console.operations.rotate.run_file import FileState
 from console.operations.rotate.two_roles import Half, TwoRolesScheme, why_not_now
 from console.operations.rotate.two_roles_back import WayBack
 from console.operations.rotate.two_roles_file import Phase, TwoRolesFiles, TwoRolesState
-from console.operations.rotate.two_roles_goal import TwoSecrets, file_states, let_in, shut_out, two_secrets
+from console.operations.rotate.two_roles_goal import (
+    TwoSecrets,
+    file_states,
+    gone_on,
+    let_in,
+    shut_out,
+    two_secrets,
+)
 from console.operations.rotate.two_roles_nodes import TwoRolesNodes
 from console.operations.rotate.two_roles_open import OpenRotation
 from console.operations.rotate.two_roles_side import TwoRolesSide
@@ -229,7 +235,7 @@ class _TwoRoles:
         if left.phase is Phase.PREPARED:
             return replace(left, files=fresh)
         return replace(
-            left, files={name: _gone_on(left.files.get(name, {}), files) for name, files in fresh.items()}
+            left, files={name: gone_on(left.files.get(name, {}), files) for name, files in fresh.items()}
         )
 
     # -- the second half ------------------------------------------------------------------------------
@@ -262,7 +268,12 @@ class _TwoRoles:
         return End(Outcome.OK, f"{role} is shut out, and {to} has taken over")
 
     async def _close_one(self, side: TwoRolesSide, secrets: TwoSecrets) -> None:
-        for texts in shut_out(side.texts, side.pooler, self._scheme.role):
+        made = shut_out(side.texts, side.pooler, self._scheme.role)
+        state = self._rotation.begun
+        files = gone_on(state.files.get(side.name, {}), file_states(side, made[-1]))
+        await self._rotation.write(replace(state, files={**state.files, side.name: files}))
+        await self._rotation.copies(side).keep(side.texts, files)
+        for texts in made:
             if changed_paths(side.texts, texts):
                 side.changed = True
                 await side.adopt(texts)
@@ -341,12 +352,3 @@ class _TwoRoles:
                     next_steps=end.next_steps,
                 )
             self._receipts[item.target] = await self._job.finish(item, receipt)
-
-
-def _gone_on(known: Mapping[str, FileState], fresh: Mapping[str, FileState]) -> dict[str, FileState]:
-    """Return the files of a pooler where it is gone on: what they held before stays what it was."""
-    files = dict(known)
-    for path, state in fresh.items():
-        before = known[path].before if path in known else state.before
-        files[path] = replace(state, before=before)
-    return files

@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from console.errors import JournalError
 from console.operations.rotate.parameters import RotateParameters
-from console.operations.rotate.run_file import FileState
 from console.operations.rotate.two_roles import Half, half_of, why_not_now
-from console.operations.rotate.two_roles_file import NodeBefore, Phase, TwoRolesFiles, TwoRolesState
+from console.operations.rotate.two_roles_file import Hashes, NodeBefore, Phase, TwoRolesFiles, TwoRolesState
 
 STATE = TwoRolesState(
     run_id="0123456789abcdef",
@@ -22,7 +21,7 @@ STATE = TwoRolesState(
     begun_at_s=1.0,
     verifier="SCRAM-SHA-256$1:x$y:z",
     nodes={"pg": NodeBefore(existed=False, could_log_in=False, stored="", granted=("web",))},
-    files={"edge-1": {"/etc/users": FileState("/etc/users", "a", "b")}, "edge-2": {}},
+    files={"edge-1": {"/etc/users": Hashes("a", "b")}, "edge-2": {}},
 )
 ASKED = RotateParameters(role="web", to="web_b")
 

@@ -14,7 +14,7 @@ from console.config.pgbouncer_texts import ConfigTexts
 from console.errors import PooldeckError
 from console.operations.rotate.ends import placed
 from console.operations.rotate.two_roles_edit import as_before, is_listed, scrambled
-from console.operations.rotate.two_roles_file import Phase
+from console.operations.rotate.two_roles_file import Phase, TwoRolesState
 from console.operations.rotate.two_roles_nodes import TwoRolesNodes
 from console.operations.rotate.two_roles_open import OpenRotation
 from console.operations.rotate.two_roles_side import TwoRolesSide
@@ -73,8 +73,13 @@ class WayBack:
         if forced:
             await side.drained(forced)
 
-    async def open_again(self, begun: Mapping[str, ConfigTexts]) -> list[str]:
-        """Let the first role in again, by the files as they were; return what could not be."""
+    async def open_again(self, begun: Mapping[str, ConfigTexts], state: TwoRolesState) -> list[str]:
+        """Let the first role in again, by the files as they were; return what could not be.
+
+        Args:
+            begun: the files of each pooler as both roles were in them.
+            state: the rotation's as it was then.
+        """
         problems = []
         for side in reversed(self.sides):
             texts = begun[side.name]
@@ -82,12 +87,14 @@ class WayBack:
                 if side.changed:
                     await side.read_again([path for path, file in texts.files.items() if file.content])
                     await side.adopt(texts)
+                now = self.rotation.begun.files.get(side.name, {})
+                await self.rotation.copies(side).forget(now.keys() - state.files.get(side.name, {}).keys())
             except PooldeckError as error:
                 problems.append(placed(error))
         try:
             await self.nodes.let_first_in(may=True)
             if not problems:
-                await self.rotation.at(Phase.BOTH)
+                await self.rotation.write(state)
         except PooldeckError as error:
             problems.append(placed(error))
         return problems

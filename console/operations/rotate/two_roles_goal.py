@@ -96,7 +96,7 @@ def file_states(side: TwoRolesSide, made: ConfigTexts) -> Mapping[str, Hashes]:
 
 
 def gone_on(known: Mapping[str, Hashes], fresh: Mapping[str, Hashes]) -> dict[str, Hashes]:
-    """Return the files of a pooler where something was done before: what they held first stays what it was."""
+    """Return the files of a pooler where something was done before; what they held first stays known."""
     files = dict(known)
     for path, hashes in fresh.items():
         before = known[path].before if path in known else hashes.before

@@ -246,7 +246,7 @@ class _TwoRoles:
         for side in self._sides:
             await side.nobody_uses(role)
         begun = {side.name: side.texts for side in self._sides}
-        first_time = self._rotation.begun.phase is Phase.BOTH
+        state = self._rotation.begun
         try:
             await self._rotation.at(Phase.CLOSING)
             await self._nodes.let_first_in(may=False)
@@ -255,7 +255,8 @@ class _TwoRoles:
                 await side.nobody_uses(role)
                 await self._close_one(side, secrets)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
-            back = (lambda: self._way_back.open_again(begun)) if first_time else None
+            first_time = state.phase is Phase.BOTH
+            back = (lambda: self._way_back.open_again(begun, state)) if first_time else None
             return await self._failed(*reason_of(error), back)
         except Exception as error:
             _log.exception("a rotation with two roles ended by an internal error")

@@ -6,7 +6,7 @@ It does one thing at a time and decides nothing: `two_roles_run` says what comes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
@@ -15,15 +15,16 @@ from console.config.pgbouncer_edit import changed_paths
 from console.config.pgbouncer_texts import ConfigTexts
 from console.config.schema import Bouncer
 from console.errors import NodeError, Phase
-from console.model.rows import Client, Server
+from console.model.rows import Client, Database, Server
 from console.operations.config_files import HostFiles
-from console.operations.observe import Observation
+from console.operations.observe import Observation, read_pools
 from console.operations.radius import BackendSource
 from console.operations.reload_files import ConfigReader
 from console.operations.reload_reading import read_after
 from console.operations.roles import Logins
 from console.operations.rotate.canary import Canaries
 from console.operations.rotate.layout import Place
+from console.operations.rotate.standing import kills_on_user
 from console.operations.rotate.two_roles_edit import Pooler
 from console.operations.rotate.two_roles_look import TwoRolesLook
 from console.operations.rotate.two_roles_standing import tried, who_uses
@@ -149,6 +150,7 @@ class TwoRolesSide:
         wrong = (*judged.errors, *judged.unread)
         if wrong:
             raise NodeError(Phase.PARSE, f"the files would have an error: {wrong[0]}", where=self.name)
+        await self._spare_clients(judged.expected.databases)
         for path in changed_paths(self.texts, texts):
             await self._write(path, texts)
         await step.send(self.session, step.dialect.reload(), step.query_timeout_s)
@@ -160,6 +162,26 @@ class TwoRolesSide:
             raise NodeError(Phase.PROTOCOL, f"after RELOAD: {problem}", where=self.name)
         for note in reading.notes:
             step.warn(note)
+
+    async def _spare_clients(self, databases: Mapping[str, Database]) -> None:
+        """Make sure that no client is there whom a changed `user=` would kill (fact 11). Raises NodeError."""
+        version = self.seen.version
+        if not kills_on_user((version.major, version.minor, version.patch)):
+            return
+        changed = {
+            row.name
+            for row in self.seen.databases
+            if row.name in databases and databases[row.name].force_user not in (None, row.force_user)
+        }
+        limit_s = self.step.query_timeout_s
+        pools = await read_pools(self.session, self.step.dialect, timeout_s=limit_s) if changed else ()
+        hit = sum(pool.cl_active + pool.cl_waiting for pool in pools if pool.database in changed)
+        if hit:
+            raise NodeError(
+                Phase.PROTOCOL,
+                f"{plural(hit, 'client')} came whom a changed user= would kill",
+                where=self.name,
+            )
 
     async def _write(self, path: str, texts: ConfigTexts) -> None:
         old, new = self.texts.file(path), texts.file(path)

@@ -9,7 +9,7 @@ from console.guard.verdict import Tier
 from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Client
 from console.operations.observe import Observation
-from console.operations.rotate.layout import Place
+from console.operations.rotate.layout import Check, Place
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.standing import at_pooler, kills_on_user, reload_before, role_present
 from console.operations.rotate.two_roles import Half, half_of
@@ -173,7 +173,8 @@ def _warnings(ask: Ask[Observation]) -> Iterator[str]:
         )
     if half is Half.FINISH and not asked.old_from:
         yield f"without --old-from no login as {asked.role} is tried, to see that it is refused"
-    if half is Half.FINISH and found.known is not None and found.known.entry is None and found.places:
+    queried = any(place.check is Check.QUERY for place in found.places)
+    if half is Half.FINISH and queried:
         yield f"auth_query must not give the secret of a role without LOGIN, or {asked.role} gets in here"
 
 

@@ -50,7 +50,7 @@ def _let_in(
         if found.paths:
             yield WholeStep(
                 ask.target.bouncer,
-                f"{'; '.join(found.lines)}: new files, renamed; RELOAD, over a session that is open",
+                f"{'; '.join(found.lines)} (new files, renamed), then RELOAD over a session that is open",
                 "settings, databases and force_user are as the files say, and the console lets us in",
             )
         else:
@@ -76,7 +76,7 @@ def _proofs(scheme: TwoRolesScheme, ask: Ask[Observation], *, old_known: bool) -
     names = _databases(tried(ask))
     if names:
         also = f", then as {role}" if old_known else ""
-        checked = f"let in, and a query answered{'' if old_known else f'; {role} only with --old-from'}"
+        checked = f"let in, and a query answered{'' if old_known else f'; as {role} only with --old-from'}"
         yield WholeStep(f"{name}/{names}", f"log in as {to}{also}", checked)
     users = [place.database for place in found.places if place.method is Method.AUTH_USER]
     if users:

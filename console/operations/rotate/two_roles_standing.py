@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from console.guard.verdict import Tier
 from console.model.derive import ADMIN_DATABASE
@@ -55,7 +56,7 @@ def two_roles_standing(ask: Ask[Observation]) -> Standing:
     reload = reload_before(ask)
     blocked = next(_blocked(ask), None) or reload.blocked
     return Standing(
-        role_present(asked.role, at_pooler(ask)),
+        _present(ask),
         blocked=blocked,
         warnings=(*_warnings(ask), *reload.warnings, *reload.notes),
         notes=(*found.lines, *(place.text for place in found.places)),
@@ -63,6 +64,13 @@ def two_roles_standing(ask: Ask[Observation]) -> Standing:
         tier=Tier.HARMLESS,
         effects=_EFFECTS,
     )
+
+
+def _present(ask: Ask[Observation]) -> str:
+    here = at_pooler(ask)
+    found: TwoRolesLook = ask.found
+    both = ((ask.parameters.role, found.places), (ask.parameters.to, found.new_places))
+    return "; ".join(role_present(role, replace(here, places=places)) for role, places in both if places)
 
 
 def _blocked(ask: Ask[Observation]) -> Iterator[str]:

@@ -26,9 +26,12 @@ class RolePairs(Protocol):
         ...
 
     async def stand_in(
-        self, node: str, role: str, to: str, verifier: str, *, timeout_s: float
+        self, node: str, role: str, to: str, verifier: str, *, existed: bool | None, timeout_s: float
     ) -> bool | None:
         """Give `to` the rights of `role`, LOGIN and a verifier; it is made where there is none.
+
+        `existed`: whether `to` was there when it was planned; another answer by now is refused. None: it may
+        be ours.
 
         Returns:
             Whether the verifier reads back so; None: that may not be read.
@@ -43,6 +46,7 @@ class RolePairs(Protocol):
         node: str,
         to: str,
         *,
+        verifier: str,
         existed: bool,
         could_log_in: bool,
         stored: str | None,
@@ -51,7 +55,15 @@ class RolePairs(Protocol):
     ) -> str | None:
         """Bring the second role back to what it was; return what stays all the same, None: nothing.
 
-        `stored`: its verifier; "" for none; None: not known. `granted`: what it was made a member of.
+        Args:
+            node: the inventory's name.
+            to: the role; with another secret than `verifier` it is left alone.
+            verifier: what it was given.
+            existed: it was there before.
+            could_log_in: it had LOGIN.
+            stored: its own verifier; "" for none; None: not known.
+            granted: what it was made a member of.
+            timeout_s: for all of it.
 
         Raises:
             NodeError: see above.

@@ -96,7 +96,7 @@ class PostgresRolePairs:
             return await _read(session, node, role, to)
 
     async def stand_in(
-        self, node: str, role: str, to: str, verifier: str, *, timeout_s: float
+        self, node: str, role: str, to: str, verifier: str, *, existed: bool | None, timeout_s: float
     ) -> bool | None:
         """Give `to` the rights of `role`, LOGIN and a verifier; say whether that reads back so.
 
@@ -108,18 +108,20 @@ class PostgresRolePairs:
         async with self._quietly(node, timeout_s) as session:
             async with session.transaction():
                 reading = await _read(session, node, role, to)
+                if existed is not None and reading.exists is not existed:
+                    word = "made" if reading.exists else "dropped"
+                    raise NodeError(Phase.PROTOCOL, f"somebody has {word} {to} meanwhile", where=node)
                 for statement in stand_in_statements(reading, role, to, verifier):
                     await session.execute(statement)
-            try:
-                return bool(await session.fetchval(STORED, to) == verifier)
-            except asyncpg.InsufficientPrivilegeError:
-                return None
+            stored = await _stored(session, to)
+        return None if stored is None else stored == verifier
 
     async def stand_down(
         self,
         node: str,
         to: str,
         *,
+        verifier: str,
         existed: bool,
         could_log_in: bool,
         stored: str | None,
@@ -137,6 +139,11 @@ class PostgresRolePairs:
         async with self._quietly(node, timeout_s) as session:
             if not await session.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", to):
                 return None
+            found = await _stored(session, to)
+            if existed and found is not None and found == stored != verifier:
+                return None
+            if found not in (None, verifier):
+                return f"{node}: {to} has another secret than the one it was given here, so it stays as it is"
             try:
                 async with session.transaction():
                     for statement in statements:
@@ -250,6 +257,15 @@ async def _read(session: Connection, node: str, role: str, to: str) -> PairReadi
         owned=row["owned"],
         why_not=_why_not(row, role),
     )
+
+
+async def _stored(session: Connection, role: str) -> str | None:
+    """Return a role's secret as pg_authid has it; None: our role may not read that."""
+    try:
+        stored: str | None = await session.fetchval(STORED, role)
+    except asyncpg.InsufficientPrivilegeError:
+        return None
+    return stored
 
 
 def _why_not(row: asyncpg.Record, role: str) -> str | None:

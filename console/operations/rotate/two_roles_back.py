@@ -55,7 +55,8 @@ class WayBack:
             # Poolers may still log in as the second role, so Postgres keeps it.
             return problems
         try:
-            await self.nodes.stand_down(begun.nodes)
+            if begun.phase is not Phase.PREPARED:
+                await self.nodes.stand_down(begun.nodes, begun.verifier)
         except PooldeckError as error:
             problems.append(placed(error))
         return problems or await self.rotation.close(self.sides)

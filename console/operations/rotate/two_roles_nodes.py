@@ -12,7 +12,7 @@ from console.errors import NodeError, Phase
 from console.operations.role_pairs import RolePairs
 from console.operations.roles import Roles
 from console.operations.rotate.nodes_side import await_replicas
-from console.operations.rotate.two_roles import TwoRolesScheme
+from console.operations.rotate.two_roles import Half, TwoRolesScheme
 from console.operations.rotate.two_roles_file import NodeBefore
 
 
@@ -43,8 +43,9 @@ class TwoRolesNodes:
         scheme = self.scheme
         for node in scheme.pairs:
             self.tell(f"{node}: {scheme.to} with the verifier {fingerprint(verifier)}")
+            existed = scheme.pairs[node].exists if scheme.half is Half.FIRST else None
             found = await self.pairs.stand_in(
-                node, scheme.role, scheme.to, verifier, timeout_s=self.timeout_s
+                node, scheme.role, scheme.to, verifier, existed=existed, timeout_s=self.timeout_s
             )
             if found is False:
                 raise NodeError(Phase.PROTOCOL, "pg_authid does not have the verifier stored", where=node)
@@ -72,7 +73,7 @@ class TwoRolesNodes:
             seen.append(f"{scheme.to} may ask the auth_query on {asked.node}/{asked.database}")
         return tuple(seen)
 
-    async def stand_down(self, before: Mapping[str, NodeBefore]) -> None:
+    async def stand_down(self, before: Mapping[str, NodeBefore], verifier: str) -> None:
         """Take the second role out again; what stays all the same is a warning.
 
         Raises:
@@ -82,6 +83,7 @@ class TwoRolesNodes:
             left = await self.pairs.stand_down(
                 node,
                 self.scheme.to,
+                verifier=verifier,
                 existed=was.existed,
                 could_log_in=was.could_log_in,
                 stored=was.stored,

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from console.config.credentials import Passwords
 from console.config.schema import Inventory, PostgresNode
-from console.errors import Phase, PooldeckError, UsageError
+from console.errors import PasswordRefused, Phase, PooldeckError, UsageError
 from console.model.fleet import PostgresReading
 from console.postgres.failures import connect_failure, query_failure
 from console.postgres.queries import BACKENDS, NODE, reading_from
@@ -67,13 +67,7 @@ class PostgresReader:
 
     async def close(self) -> None:
         """End the session; a server that does not answer is cut off after a second."""
-        try:
-            await self._connection.close(timeout=_CLOSE_LIMIT_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._connection.terminate()
-        except asyncio.CancelledError:
-            self._connection.terminate()
-            raise
+        await hang_up(self._connection)
 
 
 class PostgresConnector:
@@ -114,6 +108,31 @@ class PostgresConnector:
         own = node.admin_password_from if node.admin_user is not None else None
         return await self._log_in(node, user, own or node.password_from, read_only=None)
 
+    async def opened_by(
+        self, name: str, user: str, password: SecretStr, *, database: str | None, timeout_s: float
+    ) -> bool:
+        """Log in with a given password and hang up; False: the password was refused.
+
+        Args:
+            name: the node's.
+            user: who logs in.
+            password: with what.
+            database: where; None: the first of the node's `databases`.
+            timeout_s: for each phase.
+
+        Raises:
+            NodeError: neither let in nor refused by its password. UsageError: no node has that name.
+        """
+        node = self._node(name)
+        try:
+            session = await self._session(
+                node, user, password, database or node.databases[0], timeout_s, read_only=True
+            )
+        except PasswordRefused:
+            return False
+        await hang_up(session)
+        return True
+
     def _node(self, name: str) -> PostgresNode:
         node = self._nodes.get(name)
         if node is None:
@@ -134,13 +153,26 @@ class PostgresConnector:
             database=node.databases[0],
             timeout_s=limit_s,
         )
+        return await self._session(node, user, password, node.databases[0], limit_s, read_only=read_only)
+
+    async def _session(
+        self,
+        node: PostgresNode,
+        user: str,
+        password: SecretStr | None,
+        database: str,
+        limit_s: float,
+        *,
+        read_only: bool | None,
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        name = node.name
         endpoint = await self._transport.endpoint(route_of(node), timeout_s=limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 dialled = await _dialled(endpoint, name)
             tls = await asyncio.to_thread(tls_argument, node, endpoint.host)
             return await self._connect(
-                node, user, password, dialled, endpoint.port, tls, limit_s, read_only=read_only
+                node, user, password, database, dialled, endpoint.port, tls, limit_s, read_only=read_only
             )
         except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
@@ -154,6 +186,7 @@ class PostgresConnector:
         node: PostgresNode,
         user: str,
         password: SecretStr | None,
+        database: str,
         hosts: list[str],
         port: int,
         tls: TlsArgument,
@@ -168,7 +201,7 @@ class PostgresConnector:
             user=user,
             # "" and not None: asyncpg would go and look in $PGPASSWORD and ~/.pgpass by itself.
             password=password.get_secret_value() if password is not None else "",
-            database=node.databases[0],
+            database=database,
             ssl=tls,
             direct_tls=False,
             timeout=limit_s,
@@ -182,6 +215,17 @@ class PostgresConnector:
                 "statement_timeout": str(round(query_limit_s * 1000)),
             },
         )
+
+
+async def hang_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """End a session; a server that does not answer is cut off after a second."""
+    try:
+        await connection.close(timeout=_CLOSE_LIMIT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
 
 
 async def _dialled(endpoint: Endpoint, where: str) -> list[str]:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
+from pydantic import SecretStr
 
 from console.config.scram import DEFAULT_ITERATIONS, SecretKind, secret_kind
 from console.errors import NodeError, Phase
@@ -122,6 +123,16 @@ class PostgresRoles:
             except _FAILURES as error:
                 raise _failure(error, node, timeout_s) from None
             yield _Pending(session, node, role, verifier, timeout_s)
+
+    async def lets_in(
+        self, node: str, role: str, secret: SecretStr, *, database: str | None, timeout_s: float
+    ) -> bool:
+        """Log in to a node as a role and hang up; False: the password was refused.
+
+        Raises:
+            NodeError: neither, e.g. pg_hba.conf has no line for us.
+        """
+        return await self._connector.opened_by(node, role, secret, database=database, timeout_s=timeout_s)
 
     async def position(self, node: str, *, timeout_s: float) -> str:
         """Return how far the log of a primary has come, as `pg_lsn`."""

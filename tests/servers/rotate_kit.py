@@ -73,9 +73,14 @@ class Site:
         *,
         entry: str | None = "scram",
         lines: Mapping[str, str] | None = None,
+        more: str = "",
+        users: Sequence[str] | None = None,
         **ini: Any,
     ) -> PgBouncerServer:
-        """Start a pooler that knows the role in a certain way."""
+        """Start a pooler that knows the role in a certain way.
+
+        `more`: further lines of its auth_file; `users`: roles of the lab in it, None: as usual.
+        """
         to = f"host={self.postgres.host} port={self.postgres.port} dbname=app"
         databases = {"app": f"{to} pool_mode=transaction", **(lines or {})}
         databases = {key: value.replace("TO", to, 1) for key, value in databases.items()}
@@ -84,8 +89,10 @@ class Site:
             word = self.postgres.secrets.password(SUPERUSER)
             self.with_entry(server, f'"{SUPERUSER}" "{word}"\n')
             server.settings["auth_user"] = SUPERUSER
-        elif entry is not None:
-            self.with_entry(server, self.entry(entry))
+        elif entry is not None or more:
+            self.with_entry(server, (self.entry(entry) if entry is not None else "") + more)
+        if users is not None:
+            server.users = tuple(users)
         server.start()
         self.poolers[name] = server
         return server
@@ -191,6 +198,15 @@ class Rotation:
         for descriptor in pass_fds:
             os.close(descriptor)
 
+    def __enter__(self) -> Rotation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing of it running."""
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.communicate()
+
     def end(self) -> tuple[int, str]:
         """Wait and return the exit code and all that was said."""
         output, errors = self.process.communicate(timeout=LIMIT_S)
@@ -205,13 +221,15 @@ def rotate(shell: Shell, *words: str, new: str | None = NEW, old: str | None = N
 class Traffic:
     """A client that keeps its connection and runs queries all the time; its failures are kept."""
 
-    def __init__(self, site: Site, name: str, secret: str = OLD, database: str = "app") -> None:
+    def __init__(
+        self, site: Site, name: str, secret: str = OLD, database: str = "app", *, user: str = ROLE
+    ) -> None:
         server = site.poolers[name]
         self._client = psycopg.connect(
             host=server.host,
             port=server.port,
             dbname=database,
-            user=ROLE,
+            user=user,
             password=secret,
             autocommit=True,
             prepare_threshold=None,
@@ -274,6 +292,12 @@ def run_state(shell: Shell) -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(path.read_text())
             return found
     return None
+
+
+def verified(shell: Shell, name: str) -> str:
+    """Return what a pooler's last receipt says was verified."""
+    *_, last = (record for record in shell.records("outcome") if record["target"] == name)
+    return "; ".join(last["verified"])
 
 
 def until_phase(shell: Shell, phase: str) -> None:

@@ -13,22 +13,27 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from console.errors import JournalError, PooldeckError, UsageError
 from console.operations.control import Stopped, insist
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import Ending, NotHeld, PauseRefused
 from console.operations.rotate.canary import Canaries
+from console.operations.rotate.direct import DirectLogins
 from console.operations.rotate.ends import End, Over, all_of, placed, reason_of
 from console.operations.rotate.goal import Goal
-from console.operations.rotate.goals import Secrets, goal_of, secrets_of
+from console.operations.rotate.goals import goal_of, secrets_of
+from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes_side import NodesSide
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.pooler_side import PoolerSide
+from console.operations.rotate.prepared import Prepared, prepare_all
 from console.operations.rotate.run_file import Phase, RunFiles, RunState
 from console.operations.rotate.scheme import Scheme
+from console.operations.rotate.server_logins import ServerLogins
 from console.operations.rotate.two_leases import TwoLeases
 from console.operations.step import Step, why
-from console.operations.target import Target
 
 if TYPE_CHECKING:
     from console.operations.job import Job
@@ -53,10 +58,10 @@ class _Rotation:
         self._scheme: Scheme = whole.found
         self._asked: RotateParameters = job.plan.parameters
         self._sides: list[PoolerSide] = []
-        self._steps: dict[Target, Step] = {}
-        self._receipts: dict[Target, TargetReceipt] = {}
+        self._prepared = Prepared()
         self._leases: TwoLeases | None = None
         self._nodes: NodesSide | None = None
+        self._direct: DirectLogins | None = None
         self._files: RunFiles | None = job.reach.run_files
         self._state: RunState | None = None
         self._end_at: float | None = None
@@ -71,7 +76,7 @@ class _Rotation:
             _log.exception("a rotation ended by an internal error")
             end = End(Outcome.UNKNOWN, f"internal error: {type(error).__name__}", next_steps=self._ways())
         await insist(lambda: self._finish(end))
-        return tuple(self._receipts[item.target] for item in self._job.plan.targets)
+        return tuple(self._prepared.receipts[item.target] for item in self._job.plan.targets)
 
     async def close(self) -> None:
         """Close every session; guardians end what is left."""
@@ -88,17 +93,19 @@ class _Rotation:
         if reach.roles is None or reach.logins is None or reach.wallet is None or self._files is None:
             raise Over("this session cannot log in to Postgres or as a client, so nothing was changed")
         try:
-            steps = await self._prepare()
+            await prepare_all(self._job, self._scheme.role, self._prepared)
             secrets = await secrets_of(self._asked, self._scheme, reach.wallet, self._left())
             self._nodes = NodesSide(
                 self._scheme, reach.roles, self._limit_s, lambda text: self._job.tell(text)
             )
-            self._sides = [
-                PoolerSide(
-                    step, Canaries(reach.logins, step.target.bouncer, self._scheme.role, self._limit_s)
-                )
-                for step in steps
-            ]
+            self._direct = DirectLogins(
+                self._scheme,
+                reach.roles,
+                self._limit_s,
+                self._job.tell,
+                lambda text: self._job.tell(text, EventKind.WARNING),
+            )
+            self._sides = [self._side(step) for step in self._prepared.steps.values()]
             await self._open()
             goal, state = await goal_of(
                 self._job, self._asked, self._scheme, self._sides, secrets, self._left()
@@ -109,7 +116,17 @@ class _Rotation:
             stopped = isinstance(error, Stopped)
             text = "interrupted" if not isinstance(error, PooldeckError) else why(error)
             raise Over(f"{text}; nothing was changed", interrupted=stopped) from None
-        return await self._work(goal, state, secrets)
+        return await self._work(goal, state)
+
+    def _side(self, step: Step) -> PoolerSide:
+        reach = self._job.reach
+        assert reach.logins is not None, "looked at before"
+        found: RotateLook = step.ask.found
+        return PoolerSide(
+            step,
+            Canaries(reach.logins, step.target.bouncer, self._scheme.role, self._limit_s),
+            ServerLogins(step, found.bouncer, reach.clients),
+        )
 
     def _left(self) -> RunState | None:
         """Return what an earlier run of the role left."""
@@ -124,29 +141,6 @@ class _Rotation:
             )
         return left
 
-    async def _prepare(self) -> list[Step]:
-        job = self._job
-        items = job.plan.targets
-        prepared = await asyncio.gather(*(job.prepare(item, job.control) for item in items))
-        steps = []
-        refused: TargetReceipt | None = None
-        for item, found in zip(items, prepared, strict=True):
-            if isinstance(found, TargetReceipt):
-                self._receipts[item.target] = found
-                job.told(found)
-                refused = found
-            elif found.already:
-                receipt = found.receipt(
-                    Outcome.NO_CHANGE, f"{self._scheme.role} is not known here", found.present
-                )
-                self._receipts[item.target] = await job.finish(item, receipt)
-            else:
-                steps.append(found)
-                self._steps[item.target] = found
-        if refused is not None:
-            raise Over(f"{refused.target}: {refused.detail}", interrupted=refused.interrupted)
-        return steps
-
     async def _open(self) -> None:
         await self._job.control.wait(all_of(side.open() for side in self._sides))
         self._leases = TwoLeases(self._job, [side.step for side in self._sides if side.pausing is not None])
@@ -156,22 +150,22 @@ class _Rotation:
 
     # -- the work -------------------------------------------------------------------------------------
 
-    async def _work(self, goal: Goal, state: RunState, secrets: Secrets) -> End:
+    async def _work(self, goal: Goal, state: RunState) -> End:
         self._state = state
         done = "the old secret is in force again" if self._asked.undo else "the new secret is in force"
         try:
             await self._write(state.phase)
             for side in self._sides:
-                await side.keep_copy()
+                await side.keep_copies()
             await self._pause()
             await self._change(goal)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
             detail, interrupted = reason_of(error)
-            return await insist(lambda: self._undo(detail, secrets, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, goal.other, interrupted=interrupted))
         except Exception as error:
             _log.exception("a rotation ended by an internal error")
             detail, interrupted = f"internal error: {type(error).__name__}", False
-            return await insist(lambda: self._undo(detail, secrets, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, goal.other, interrupted=interrupted))
         return await insist(lambda: self._serve(goal, done))
 
     async def _pause(self) -> None:
@@ -211,13 +205,13 @@ class _Rotation:
         assert self._leases is not None, "armed before"
         assert self._nodes is not None, "made before"
         await self._phase(Phase.FILES)
-        await all_of(side.put(goal.contents.get(side.name)) for side in self._sides)
+        await all_of(side.put(goal.contents.get(side.name, {})) for side in self._sides)
         self._check()
         await self._phase(Phase.POSTGRES)
         # The last moment in which a run that dies leaves the old secret in force.
         await self._nodes.store(goal.stored, before_commit=self._leases.switch)
         await self._phase(Phase.POOLERS)
-        await all_of(self._adopt(side, goal) for side in self._sides)
+        await all_of([*(self._adopt(side, goal) for side in self._sides), self._try_directly(goal)])
         if goal.other is not None:
             for side in self._sides:
                 await side.keep_out(goal.other)
@@ -228,29 +222,37 @@ class _Rotation:
         if goal.secret is not None:
             await side.let_in(goal.secret)
 
+    async def _try_directly(self, goal: Goal) -> None:
+        if self._direct is not None and goal.secret is not None:
+            await self._direct.prove(goal.secret, goal.other)
+
     async def _serve(self, goal: Goal, done: str) -> End:
         """Let clients go on, and see that they are served."""
         problems = await self._resume(Ending("done", good=True))
         try:
             if goal.secret is not None and not problems:
                 await all_of(side.serve(goal.secret) for side in self._sides)
+            if not problems:
+                await all_of(side.see_servers() for side in self._sides)
         except PooldeckError as error:
             problems.append(placed(error))
         if problems:
             return End(Outcome.FAILED, f"{done}, but {'; '.join(problems)}", next_steps=self._ways())
         await self._phase(Phase.SERVED)
+        for side in self._sides:
+            await side.keep_good()
         await self._tidy()
         return End(Outcome.OK, done)
 
     # -- the way back ---------------------------------------------------------------------------------
 
-    async def _undo(self, detail: str, secrets: Secrets, *, interrupted: bool) -> End:
+    async def _undo(self, detail: str, old: SecretStr | None, *, interrupted: bool) -> End:
         """Bring the old state about again, while clients still wait; then let them go on."""
         self._job.tell(f"{detail}: taking it back", EventKind.UNDOING)
         problems: list[str] = []
         back = self._state is not None and not self._asked.resume and not self._asked.undo
         if back:
-            problems += await self._put_back(secrets)
+            problems += await self._put_back(old)
         problems += await self._resume(Ending(detail, interrupted=interrupted))
         if problems or not back:
             left = (
@@ -262,7 +264,7 @@ class _Rotation:
         await self._tidy()
         return End(Outcome.FAILED, f"{detail}; taken back: the old secret is in force", interrupted)
 
-    async def _put_back(self, secrets: Secrets) -> list[str]:
+    async def _put_back(self, old: SecretStr | None) -> list[str]:
         """Store the old verifier and the old files again; return what could not be."""
         assert self._state is not None, "asked before"
         assert self._nodes is not None, "made before"
@@ -281,12 +283,12 @@ class _Rotation:
             problems.append(placed(error))
         for side in self._sides:
             try:
-                await side.put(side.original)
+                await side.put_back()
                 if side.was_reloaded:
                     trusted = side.ever_trusted
                     await side.reload()
-                    if secrets.old is not None:
-                        await side.let_in(secrets.old)
+                    if old is not None:
+                        await side.let_in(old)
                     elif trusted:
                         side.step.warn(
                             "its keys for server logins are the new secret's until a client logs in with the "
@@ -327,7 +329,7 @@ class _Rotation:
         assert self._files is not None, "looked at before"
         try:
             for side in self._sides:
-                await side.forget_copy()
+                await side.forget_copies()
             await asyncio.to_thread(self._files.remove, self._state.run_id)
             self._state = None
         except PooldeckError as error:
@@ -350,10 +352,10 @@ class _Rotation:
         """Give every target its receipt."""
         sides = {side.step.target: side for side in self._sides}
         for item in self._job.plan.targets:
-            if item.target in self._receipts:
+            if item.target in self._prepared.receipts:
                 continue
             side = sides.get(item.target)
-            step = self._steps.get(item.target)
+            step = self._prepared.steps.get(item.target)
             if step is None:
                 receipt = self._job.skipped(item, end.detail)
             else:
@@ -365,4 +367,4 @@ class _Rotation:
                     interrupted=end.interrupted,
                     next_steps=end.next_steps,
                 )
-            self._receipts[item.target] = await self._job.finish(item, receipt)
+            self._prepared.receipts[item.target] = await self._job.finish(item, receipt)

@@ -30,8 +30,8 @@ ROTATE_SPEC: OpSpec[Observation] = OpSpec(
     carry_out=None,
     conduct=conduct_rotation,
     verified_by=(
-        "the new secret is let in through every pooler and database and the old one refused, the auth_file "
-        "and settings read as meant, Postgres has the verifier, and clients go on"
+        "the new secret is let in through every pooler and database and the old one refused, files and "
+        "settings read as meant, Postgres has the verifier, server connections log in, and clients go on"
     ),
     undo=None,
     no_undo_reason="an interrupted one is taken back with --undo; one that is over by another rotation",

@@ -22,7 +22,7 @@ from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes import Behind, behind
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.run_file import RunState
-from console.operations.rotate.scheme import Scheme
+from console.operations.rotate.scheme import AtPooler, DirectLogin, Scheme
 from console.operations.rotate.standing import BY_HAND, at_pooler
 from console.operations.rotate.steps import Wish, steps_of
 from console.operations.spec import Ask, Survey, Whole
@@ -63,7 +63,7 @@ class _Survey:
         self._judge_roles(primaries)
         self._judge_secrets(primaries)
         to = self._asked.to or None
-        scheme = Scheme(self._asked.role, to, poolers, primaries, replicas)
+        scheme = Scheme(self._asked.role, to, poolers, primaries, replicas, self._direct(poolers))
         if to is not None:
             self._judge_growth(readings, primaries, replicas)
         self._judge_methods(scheme)
@@ -131,6 +131,16 @@ class _Survey:
             self._warn(
                 f"{bouncer.name}/{place.database} leads to {address}, taken for {found.node.name} by its port"
             )
+
+    def _direct(self, poolers: tuple[AtPooler, ...]) -> tuple[DirectLogin, ...]:
+        """Return where poolers log in with the password itself."""
+        found = [
+            DirectLogin(node.name, place.dbname)
+            for one in poolers
+            for place in one.places
+            if place.logs_in_directly and (node := self._behind[one.bouncer, place.database].node) is not None
+        ]
+        return tuple(dict.fromkeys(found))
 
     async def _readings(self) -> Mapping[str, RoleReading]:
         """Read the role on every node behind, and on the primaries of those that are replicas."""

@@ -47,7 +47,7 @@ class Roles(Protocol):
         ...
 
     async def lets_in(
-        self, node: str, role: str, secret: SecretStr, *, database: str | None, timeout_s: float
+        self, node: str, role: str, secret: SecretStr, *, database: str, timeout_s: float
     ) -> bool:
         """Log in to a node as a role and hang up; False: the password was refused.
 
@@ -55,8 +55,8 @@ class Roles(Protocol):
             node: the inventory's name.
             role: who logs in.
             secret: with what.
-            database: where; None: the first of the node's in the inventory.
-            timeout_s: for each phase.
+            database: where.
+            timeout_s: for all of it.
 
         Raises:
             NodeError: neither, e.g. pg_hba.conf has no line for us.

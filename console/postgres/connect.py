@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from console.config.credentials import Passwords
 from console.config.schema import Inventory, PostgresNode
-from console.errors import PasswordRefused, Phase, PooldeckError, UsageError
+from console.errors import Phase, PooldeckError, UsageError
 from console.model.fleet import PostgresReading
 from console.postgres.failures import connect_failure, query_failure
 from console.postgres.queries import BACKENDS, NODE, reading_from
@@ -67,7 +67,13 @@ class PostgresReader:
 
     async def close(self) -> None:
         """End the session; a server that does not answer is cut off after a second."""
-        await hang_up(self._connection)
+        try:
+            await self._connection.close(timeout=_CLOSE_LIMIT_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()
+        except asyncio.CancelledError:
+            self._connection.terminate()
+            raise
 
 
 class PostgresConnector:
@@ -108,30 +114,15 @@ class PostgresConnector:
         own = node.admin_password_from if node.admin_user is not None else None
         return await self._log_in(node, user, own or node.password_from, read_only=None)
 
-    async def opened_by(
-        self, name: str, user: str, password: SecretStr, *, database: str | None, timeout_s: float
-    ) -> bool:
-        """Log in with a given password and hang up; False: the password was refused.
-
-        Args:
-            name: the node's.
-            user: who logs in.
-            password: with what.
-            database: where; None: the first of the node's `databases`.
-            timeout_s: for each phase.
+    async def as_role(
+        self, name: str, user: str, password: SecretStr, database: str
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in with a given password, to see that it is let in; read-only.
 
         Raises:
-            NodeError: neither let in nor refused by its password. UsageError: no node has that name.
+            NodeError, UsageError: as `reader`.
         """
-        node = self._node(name)
-        try:
-            session = await self._session(
-                node, user, password, database or node.databases[0], timeout_s, read_only=True
-            )
-        except PasswordRefused:
-            return False
-        await hang_up(session)
-        return True
+        return await self._dial(self._node(name), user, password, database, read_only=True)
 
     def _node(self, name: str) -> PostgresNode:
         node = self._nodes.get(name)
@@ -153,26 +144,27 @@ class PostgresConnector:
             database=node.databases[0],
             timeout_s=limit_s,
         )
-        return await self._session(node, user, password, node.databases[0], limit_s, read_only=read_only)
+        return await self._dial(node, user, password, node.databases[0], read_only=read_only)
 
-    async def _session(
+    async def _dial(
         self,
         node: PostgresNode,
         user: str,
         password: SecretStr | None,
         database: str,
-        limit_s: float,
         *,
         read_only: bool | None,
     ) -> asyncpg.Connection[asyncpg.Record]:
         name = node.name
+        limit_s = node.connect_timeout_s or self._connect_limit_s
         endpoint = await self._transport.endpoint(route_of(node), timeout_s=limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 dialled = await _dialled(endpoint, name)
             tls = await asyncio.to_thread(tls_argument, node, endpoint.host)
             return await self._connect(
-                node, user, password, database, dialled, endpoint.port, tls, limit_s, read_only=read_only
+                *(node, user, password, database, dialled, endpoint.port, tls, limit_s),
+                read_only=read_only,
             )
         except _FAILURES as error:
             failure = connect_failure(error, where=name, user=user, limit_s=limit_s)
@@ -215,17 +207,6 @@ class PostgresConnector:
                 "statement_timeout": str(round(query_limit_s * 1000)),
             },
         )
-
-
-async def hang_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """End a session; a server that does not answer is cut off after a second."""
-    try:
-        await connection.close(timeout=_CLOSE_LIMIT_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
-    except asyncio.CancelledError:
-        connection.terminate()
-        raise
 
 
 async def _dialled(endpoint: Endpoint, where: str) -> list[str]:

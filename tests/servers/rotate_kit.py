@@ -23,6 +23,7 @@ from console.config.scram import md5_verifier, scram_verifier
 from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
 from console.lab.secrets import SUPERUSER
+from console.lab.tls import CertificateAuthority
 from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.cli_kit import Shell, until
 
@@ -41,6 +42,9 @@ class Site:
     folder: Path
     poolers: dict[str, PgBouncerServer] = field(default_factory=dict)
     shells: list[Shell] = field(default_factory=list)
+    replica: PostgresServer | None = None
+    authority: CertificateAuthority | None = None
+    """Whoever signed the servers' certificates; None: they have none."""
 
     def store(self, stored: str = "", role: str = ROLE) -> None:
         """Give the role its old secret in Postgres, as a verifier."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
-from console.config.pgbouncer_texts import ConfigTexts
+from console.config.pgbouncer_texts import ConfigTexts, HostFile
 from console.config.schema import Bouncer
 from console.errors import NodeError, Phase
 from console.operations.observe import Observation, observe
@@ -24,7 +24,6 @@ from console.operations.rotate.host_files import FileAt, HeldFile
 from console.operations.rotate.layout import Place
 from console.operations.rotate.look import RotateLook
 from console.operations.rotate.scheme import AtPooler
-from console.operations.rotate.secret_files import with_contents
 from console.operations.rotate.server_logins import ServerLogins
 from console.operations.rotate.standing import at_pooler
 from console.operations.sessions import WriteSession, close_quietly
@@ -265,15 +264,14 @@ class PoolerSide:
             await file.forget()
 
     async def keep_good(self) -> None:
-        """Make the files as they are now those that a later bad RELOAD is mended with; never raises.
+        """Give copies that a bad RELOAD is mended with what the files hold now; none is made. Never raises.
 
-        Those of before would bring the other secret back.
+        As they were they would bring the other secret back.
         """
-        if not self.files:
-            return
         found: RotateLook = self.step.ask.found
-        texts = with_contents(self.texts, {file.name: file.current for file in self.files})
-        kept = await keep_good(replace(found.config, texts=texts))
+        now = {file.name: HostFile(file.name, file.current) for file in self.files}
+        there = {path: file for path, file in now.items() if path in found.config.good.files}
+        kept = await keep_good(replace(found.config, texts=replace(self.texts, files=there)))
         for path, reason in (kept.failed or {}).items():
             self.step.warn(f"no good copy of {path} was kept: {reason}")
 

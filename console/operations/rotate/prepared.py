@@ -1,9 +1,8 @@
-"""The targets of a rotation just before it begins: each looked at once more, and either ready or not."""
+"""The last look at every target of a rotation, before anything changes: all of them, or none."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from console.operations.outcome import Outcome, TargetReceipt
@@ -15,34 +14,34 @@ if TYPE_CHECKING:
     from console.operations.job import Job
 
 
-@dataclass(slots=True)
-class Prepared:
-    """What became of them."""
+async def prepared(
+    job: Job, absent: str
+) -> tuple[dict[Target, Step], dict[Target, TargetReceipt], Over | None]:
+    """Look at all targets once more and record the intents.
 
-    steps: dict[Target, Step] = field(default_factory=dict)
-    """Those to be worked on."""
-    receipts: dict[Target, TargetReceipt] = field(default_factory=dict)
-    """Those that are over: refused, or the role is not known there."""
+    Args:
+        job: the run.
+        absent: said of a target where nothing is to be done.
 
-
-async def prepare_all(job: Job, role: str, into: Prepared) -> None:
-    """Look at every target.
-
-    Raises:
-        Over: one is refused, so nothing may begin anywhere.
+    Returns:
+        The steps of those that are worked on, receipts of the others, and why nothing may be begun (None:
+        it may).
     """
     items = job.plan.targets
     found = await asyncio.gather(*(job.prepare(item, job.control) for item in items))
+    steps: dict[Target, Step] = {}
+    receipts: dict[Target, TargetReceipt] = {}
     refused: TargetReceipt | None = None
     for item, one in zip(items, found, strict=True):
         if isinstance(one, TargetReceipt):
-            into.receipts[item.target] = one
+            receipts[item.target] = refused = one
             job.told(one)
-            refused = one
         elif one.already:
-            receipt = one.receipt(Outcome.NO_CHANGE, f"{role} is not known here", one.present)
-            into.receipts[item.target] = await job.finish(item, receipt)
+            receipt = one.receipt(Outcome.NO_CHANGE, absent, one.present)
+            receipts[item.target] = await job.finish(item, receipt)
         else:
-            into.steps[item.target] = one
-    if refused is not None:
-        raise Over(f"{refused.target}: {refused.detail}", interrupted=refused.interrupted)
+            steps[item.target] = one
+    if refused is None:
+        return steps, receipts, None
+    over = Over(f"{refused.target}: {refused.detail}", interrupted=refused.interrupted)
+    return steps, receipts, over

@@ -28,12 +28,13 @@ from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes_side import NodesSide
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.pooler_side import PoolerSide
-from console.operations.rotate.prepared import Prepared, prepare_all
+from console.operations.rotate.prepared import prepared
 from console.operations.rotate.run_file import Phase, RunFiles, RunState
 from console.operations.rotate.scheme import Scheme
 from console.operations.rotate.server_logins import ServerLogins
 from console.operations.rotate.two_leases import TwoLeases
 from console.operations.step import Step, why
+from console.operations.target import Target
 
 if TYPE_CHECKING:
     from console.operations.job import Job
@@ -58,7 +59,8 @@ class _Rotation:
         self._scheme: Scheme = whole.found
         self._asked: RotateParameters = job.plan.parameters
         self._sides: list[PoolerSide] = []
-        self._prepared = Prepared()
+        self._steps: dict[Target, Step] = {}
+        self._receipts: dict[Target, TargetReceipt] = {}
         self._leases: TwoLeases | None = None
         self._nodes: NodesSide | None = None
         self._direct: DirectLogins | None = None
@@ -76,7 +78,7 @@ class _Rotation:
             _log.exception("a rotation ended by an internal error")
             end = End(Outcome.UNKNOWN, f"internal error: {type(error).__name__}", next_steps=self._ways())
         await insist(lambda: self._finish(end))
-        return tuple(self._prepared.receipts[item.target] for item in self._job.plan.targets)
+        return tuple(self._receipts[item.target] for item in self._job.plan.targets)
 
     async def close(self) -> None:
         """Close every session; guardians end what is left."""
@@ -93,7 +95,7 @@ class _Rotation:
         if reach.roles is None or reach.logins is None or reach.wallet is None or self._files is None:
             raise Over("this session cannot log in to Postgres or as a client, so nothing was changed")
         try:
-            await prepare_all(self._job, self._scheme.role, self._prepared)
+            steps = await self._prepare()
             secrets = await secrets_of(self._asked, self._scheme, reach.wallet, self._left())
             self._nodes = NodesSide(
                 self._scheme, reach.roles, self._limit_s, lambda text: self._job.tell(text)
@@ -105,7 +107,7 @@ class _Rotation:
                 self._job.tell,
                 lambda text: self._job.tell(text, EventKind.WARNING),
             )
-            self._sides = [self._side(step) for step in self._prepared.steps.values()]
+            self._sides = [self._side(step) for step in steps]
             await self._open()
             goal, state = await goal_of(
                 self._job, self._asked, self._scheme, self._sides, secrets, self._left()
@@ -140,6 +142,14 @@ class _Rotation:
                 f"a rotation of {self._scheme.role} was interrupted ({left.phase}): --resume or --undo it"
             )
         return left
+
+    async def _prepare(self) -> list[Step]:
+        self._steps, self._receipts, refused = await prepared(
+            self._job, f"{self._scheme.role} is not known here"
+        )
+        if refused is not None:
+            raise refused
+        return list(self._steps.values())
 
     async def _open(self) -> None:
         await self._job.control.wait(all_of(side.open() for side in self._sides))
@@ -352,10 +362,10 @@ class _Rotation:
         """Give every target its receipt."""
         sides = {side.step.target: side for side in self._sides}
         for item in self._job.plan.targets:
-            if item.target in self._prepared.receipts:
+            if item.target in self._receipts:
                 continue
             side = sides.get(item.target)
-            step = self._prepared.steps.get(item.target)
+            step = self._steps.get(item.target)
             if step is None:
                 receipt = self._job.skipped(item, end.detail)
             else:
@@ -367,4 +377,4 @@ class _Rotation:
                     interrupted=end.interrupted,
                     next_steps=end.next_steps,
                 )
-            self._prepared.receipts[item.target] = await self._job.finish(item, receipt)
+            self._receipts[item.target] = await self._job.finish(item, receipt)

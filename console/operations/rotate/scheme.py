@@ -56,11 +56,11 @@ class DirectLogin(NamedTuple):
     """A login to a Postgres node without a pooler between."""
 
     node: str
-    database: str | None
-    """None: any that the node has."""
+    database: str
+    """As Postgres calls it."""
 
     def __str__(self) -> str:
-        return self.node if self.database is None else f"{self.node}/{self.database}"
+        return f"{self.node}/{self.database}"
 
 
 @dataclass(frozen=True, slots=True)

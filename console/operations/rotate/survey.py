@@ -135,7 +135,8 @@ class _Survey:
     def _direct(self, poolers: tuple[AtPooler, ...]) -> tuple[DirectLogin, ...]:
         """Return where poolers log in with the password itself."""
         found = [
-            DirectLogin(node.name, place.dbname)
+            # The line * has no name of its own.
+            DirectLogin(node.name, place.dbname or node.databases[0])
             for one in poolers
             for place in one.places
             if place.logs_in_directly and (node := self._behind[one.bouncer, place.database].node) is not None

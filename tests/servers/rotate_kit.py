@@ -207,9 +207,11 @@ class Rotation:
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing of it running."""
-        if self.process.returncode is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.kill()
+        self.process.wait(LIMIT_S)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def end(self) -> tuple[int, str]:
         """Wait and return the exit code and all that was said."""

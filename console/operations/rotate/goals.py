@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import SecretStr
 
@@ -42,6 +42,15 @@ class Secrets:
     verifier: str = field(repr=False)
     old: SecretStr | None
     warnings: tuple[str, ...] = ()
+
+
+class Old(NamedTuple):
+    """The secret of before; what opens everything again once it is taken back."""
+
+    given: SecretStr | None
+    """By the user."""
+    known: SecretStr | None
+    """That one, or what a file has in clear."""
 
 
 async def secrets_of(

@@ -13,8 +13,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from console.errors import JournalError, PooldeckError, UsageError
 from console.operations.control import Stopped, insist
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
@@ -23,7 +21,7 @@ from console.operations.rotate.canary import Canaries
 from console.operations.rotate.direct import DirectLogins
 from console.operations.rotate.ends import End, Over, all_of, placed, reason_of
 from console.operations.rotate.goal import Goal
-from console.operations.rotate.goals import goal_of, secrets_of
+from console.operations.rotate.goals import Old, goal_of, secrets_of
 from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes_side import NodesSide
 from console.operations.rotate.parameters import RotateParameters
@@ -118,7 +116,7 @@ class _Rotation:
             stopped = isinstance(error, Stopped)
             text = "interrupted" if not isinstance(error, PooldeckError) else why(error)
             raise Over(f"{text}; nothing was changed", interrupted=stopped) from None
-        return await self._work(goal, state)
+        return await self._work(goal, state, Old(secrets.old, goal.other))
 
     def _side(self, step: Step) -> PoolerSide:
         reach = self._job.reach
@@ -160,7 +158,7 @@ class _Rotation:
 
     # -- the work -------------------------------------------------------------------------------------
 
-    async def _work(self, goal: Goal, state: RunState) -> End:
+    async def _work(self, goal: Goal, state: RunState, old: Old) -> End:
         self._state = state
         done = "the old secret is in force again" if self._asked.undo else "the new secret is in force"
         try:
@@ -171,11 +169,11 @@ class _Rotation:
             await self._change(goal)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
             detail, interrupted = reason_of(error)
-            return await insist(lambda: self._undo(detail, goal.other, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, old, interrupted=interrupted))
         except Exception as error:
             _log.exception("a rotation ended by an internal error")
             detail, interrupted = f"internal error: {type(error).__name__}", False
-            return await insist(lambda: self._undo(detail, goal.other, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, old, interrupted=interrupted))
         return await insist(lambda: self._serve(goal, done))
 
     async def _pause(self) -> None:
@@ -256,7 +254,7 @@ class _Rotation:
 
     # -- the way back ---------------------------------------------------------------------------------
 
-    async def _undo(self, detail: str, old: SecretStr | None, *, interrupted: bool) -> End:
+    async def _undo(self, detail: str, old: Old, *, interrupted: bool) -> End:
         """Bring the old state about again, while clients still wait; then let them go on."""
         self._job.tell(f"{detail}: taking it back", EventKind.UNDOING)
         problems: list[str] = []
@@ -274,7 +272,7 @@ class _Rotation:
         await self._tidy()
         return End(Outcome.FAILED, f"{detail}; taken back: the old secret is in force", interrupted)
 
-    async def _put_back(self, old: SecretStr | None) -> list[str]:
+    async def _put_back(self, old: Old) -> list[str]:
         """Store the old verifier and the old files again; return what could not be."""
         assert self._state is not None, "asked before"
         assert self._nodes is not None, "made before"
@@ -295,11 +293,11 @@ class _Rotation:
             try:
                 await side.put_back()
                 if side.was_reloaded:
-                    trusted = side.ever_trusted
+                    has_other_keys = side.ever_trusted and side.here.passes_keys
                     await side.reload()
-                    if old is not None:
-                        await side.let_in(old)
-                    elif trusted:
+                    if (secret := old.known if has_other_keys else old.given) is not None:
+                        await side.let_in(secret)
+                    elif has_other_keys:
                         side.step.warn(
                             "its keys for server logins are the new secret's until a client logs in with the "
                             "old one: --old-from would have let the canary do that"

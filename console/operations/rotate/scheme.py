@@ -38,6 +38,11 @@ class AtPooler:
         return bool(self.files)
 
     @property
+    def passes_keys(self) -> bool:
+        """Whether server logins are made with the keys of the last client login."""
+        return any(place.secret is ServerSecret.PASS_THROUGH for place in self.places)
+
+    @property
     def unproven(self) -> tuple[Place, ...]:
         """Where no login as the role tells whether server connections can be opened as it."""
         return tuple(place for place in self.places if place.is_unproven)

@@ -176,8 +176,7 @@ def _warnings(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:
             "has it"
         )
     yield from _passed_over(ask, here)
-    passed = any(place.secret is ServerSecret.PASS_THROUGH for place in here.places)
-    if passed and not (asked.old_from or asked.undo):
+    if here.passes_keys and not (asked.old_from or asked.undo):
         yield (
             "without --old-from a rotation that is taken back late leaves its server logins failing until a "
             "client logs in with the old secret"

@@ -7,6 +7,7 @@ PooldeckError
 ├── NodeError                 a pooler, host or Postgres node did not answer as it should
 │   ├── DeadlineError         a phase took longer than its limit
 │   ├── LostConnection        the link broke after a statement was sent: outcome unknown
+│   ├── PasswordRefused       a Postgres node does not take the password
 │   └── CredentialError       the password could not be had from its source
 ├── AdminError                the pooler understood us and refused (`sqlstate`)       exit 1
 ├── RefusedError              the guard denied the operation                         exit 3
@@ -110,6 +111,10 @@ class NodeError(PooldeckError):
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.phase = phase
+
+
+class PasswordRefused(NodeError):
+    """A Postgres node does not take the password: wrong, or none is stored."""
 
 
 class DeadlineError(NodeError):

@@ -91,7 +91,7 @@ async def _prompted(role: str, which: str) -> SecretStr:
             which == "new"
             and getpass.getpass(f"{which} password of {role}, again: ", stream=sys.stderr) != first
         ):
-            raise UsageError("the two were not the same; nothing was changed")
+            raise UsageError("the two were not the same")
         return first
 
     return SecretStr(await _in_time(ask, "the prompt", role))

@@ -46,6 +46,23 @@ class Roles(Protocol):
         """
         ...
 
+    async def lets_in(
+        self, node: str, role: str, secret: SecretStr, *, database: str, timeout_s: float
+    ) -> bool:
+        """Log in to a node as a role and hang up; False: the password was refused.
+
+        Args:
+            node: the inventory's name.
+            role: who logs in.
+            secret: with what.
+            database: where.
+            timeout_s: for all of it.
+
+        Raises:
+            NodeError: neither, e.g. pg_hba.conf has no line for us.
+        """
+        ...
+
     async def position(self, node: str, *, timeout_s: float) -> str:
         """Return how far the log of a primary has come.
 

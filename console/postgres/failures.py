@@ -11,7 +11,7 @@ import ssl
 
 import asyncpg
 
-from console.errors import DeadlineError, LostConnection, NodeError, Phase
+from console.errors import DeadlineError, LostConnection, NodeError, PasswordRefused, Phase
 
 _NOT_POSTGRES = "does a PostgreSQL server listen there? check `tcp` or `unix` of this node"
 
@@ -30,7 +30,8 @@ def connect_failure(error: BaseException, *, where: str, user: str, limit_s: flo
                 hint="is the node up, and is a firewall in between?",
             )
         case asyncpg.InvalidAuthorizationSpecificationError():
-            return NodeError(
+            kind = PasswordRefused if isinstance(error, asyncpg.InvalidPasswordError) else NodeError
+            return kind(
                 Phase.AUTH,
                 str(error),
                 where=where,

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
+from pydantic import SecretStr
 
 from console.config.scram import DEFAULT_ITERATIONS, SecretKind, secret_kind
-from console.errors import NodeError, Phase
+from console.errors import NodeError, PasswordRefused, Phase
 from console.model.role import RoleReading
 from console.postgres.connect import PostgresConnector
 from console.postgres.failures import query_failure
@@ -122,6 +123,27 @@ class PostgresRoles:
             except _FAILURES as error:
                 raise change_failure(error, node, timeout_s) from None
             yield _Pending(session, node, role, verifier, timeout_s)
+
+    async def lets_in(
+        self, node: str, role: str, secret: SecretStr, *, database: str, timeout_s: float
+    ) -> bool:
+        """Log in to a node as a role and hang up; False: the password was refused.
+
+        Raises:
+            NodeError: neither, e.g. pg_hba.conf has no line for us.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                session = await self._connector.as_role(node, role, secret, database)
+        except PasswordRefused:
+            return False
+        except TimeoutError as error:
+            raise change_failure(error, node, timeout_s) from None
+        try:
+            await session.close(timeout=_CLOSE_LIMIT_S)
+        except _FAILURES:
+            session.terminate()
+        return True
 
     async def position(self, node: str, *, timeout_s: float) -> str:
         """Return how far the log of a primary has come, as `pg_lsn`."""

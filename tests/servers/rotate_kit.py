@@ -23,6 +23,7 @@ from console.config.scram import md5_verifier, scram_verifier
 from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
 from console.lab.secrets import SUPERUSER
+from console.lab.tls import CertificateAuthority
 from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.cli_kit import Shell, until
 
@@ -41,6 +42,9 @@ class Site:
     folder: Path
     poolers: dict[str, PgBouncerServer] = field(default_factory=dict)
     shells: list[Shell] = field(default_factory=list)
+    replica: PostgresServer | None = None
+    authority: CertificateAuthority | None = None
+    """Whoever signed the servers' certificates; None: they have none."""
 
     def store(self, stored: str = "", role: str = ROLE) -> None:
         """Give the role its old secret in Postgres, as a verifier."""
@@ -73,10 +77,14 @@ class Site:
         *,
         entry: str | None = "scram",
         lines: Mapping[str, str] | None = None,
-        first_line: str = "",
+        more: str = "",
+        users: Sequence[str] | None = None,
         **ini: Any,
     ) -> PgBouncerServer:
-        """Start a pooler that knows the role in a certain way."""
+        """Start a pooler that knows the role in a certain way.
+
+        `more`: further lines of its auth_file; `users`: roles of the lab in it, None: as usual.
+        """
         to = f"host={self.postgres.host} port={self.postgres.port} dbname=app"
         databases = {"app": f"{to} pool_mode=transaction", **(lines or {})}
         databases = {key: value.replace("TO", to, 1) for key, value in databases.items()}
@@ -85,10 +93,10 @@ class Site:
             word = self.postgres.secrets.password(SUPERUSER)
             self.with_entry(server, f'"{SUPERUSER}" "{word}"\n')
             server.settings["auth_user"] = SUPERUSER
-        elif entry is not None:
-            self.with_entry(server, self.entry(entry))
-        elif first_line:
-            self.with_entry(server, first_line)
+        elif entry is not None or more:
+            self.with_entry(server, (self.entry(entry) if entry is not None else "") + more)
+        if users is not None:
+            server.users = tuple(users)
         server.start()
         self.poolers[name] = server
         return server
@@ -193,6 +201,17 @@ class Rotation:
         )
         for descriptor in pass_fds:
             os.close(descriptor)
+
+    def __enter__(self) -> Rotation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing of it running."""
+        self.process.kill()
+        self.process.wait(LIMIT_S)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def end(self) -> tuple[int, str]:
         """Wait and return the exit code and all that was said."""
@@ -321,6 +340,12 @@ def run_state(shell: Shell) -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(path.read_text())
             return found
     return None
+
+
+def verified(shell: Shell, name: str) -> str:
+    """Return what a pooler's last receipt says was verified."""
+    *_, last = (record for record in shell.records("outcome") if record["target"] == name)
+    return "; ".join(last["verified"])
 
 
 def until_phase(shell: Shell, phase: str) -> None:

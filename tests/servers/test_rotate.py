@@ -112,17 +112,17 @@ def test_check_names_every_layout_and_touches_nothing(site: Site) -> None:
         f"inline: {ROLE}: R2 inline on app",
         f"auth-user: {ROLE}: R6 auth-user on app",
         f"nobody: {ROLE} is not known here",
-        "R2 inline, R6 auth-user: these steps are for your own hands as yet",
+        "password= of app in",
+        "its password= stands in clear in",
+        "it is the auth_user of app",
+        "inline/app: a query as probe_user where that works now",
         f"ALTER ROLE \"{ROLE}\" PASSWORD 'SCRAM-SHA-256$4096:…'",
     ):
         assert expected in " ".join(said.split()), expected
-    # auth_query needs no pause; the two others wait together.
+    # auth_query needs no pause; the others wait together.
     pausing = next(line for line in said.splitlines() if ": PAUSE, under a lease" in line)
-    assert "scram, plain" in pausing
+    assert "scram, plain, inline, auth-user" in pausing
     assert "query" not in pausing
-    code, said = rotate(shell, ROLE, "--yes", "--confirm", "test 0")
-    assert code == 3
-    assert "for your own hands" in said
     assert _hashes(site) == before
     assert site.stored == site.scram
     assert run_state(shell) is None

@@ -37,14 +37,8 @@ def site(workshop: Workshop, make_pgbouncer: MakePgBouncer, tmp_path: Path) -> I
         yield made
 
 
-@contextlib.contextmanager
-def begun(shell: Shell, *words: str) -> Iterator[Rotation]:
-    rotation = Rotation(shell, ROLE, *YES, *words)
-    try:
-        yield rotation
-    finally:
-        rotation.process.kill()
-        rotation.process.communicate()
+def begun(shell: Shell, *words: str) -> Rotation:
+    return Rotation(shell, ROLE, *YES, *words)
 
 
 def test_killed_before_postgres_has_changed_the_old_secret_is_good(site: Site) -> None:

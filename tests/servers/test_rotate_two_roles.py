@@ -93,7 +93,7 @@ def test_a_mixed_fleet_gets_a_second_role_and_loses_the_first_while_clients_work
 def test_a_forced_user_is_replaced_amid_a_transaction_and_put_back(site: Site) -> None:
     line = f"TO user={ROLE} password='{OLD}' pool_mode=transaction"
     for name, version in (("older", "1.18"), ("newer", "1.24")):
-        site.add(name, version, entry=None, lines={"app": line}, first_line=WALK_IN)
+        site.add(name, version, entry=None, lines={"app": line}, more=WALK_IN)
     shell = site.shell()
     inis = [server.config_path.read_bytes() for server in site.poolers.values()]
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ def test_a_forced_user_is_replaced_amid_a_transaction_and_put_back(site: Site) -
 
 def test_a_forced_user_is_not_replaced_under_clients_that_it_would_kill(site: Site) -> None:
     forced = f"TO user={ROLE} password='{OLD}'"
-    site.add("edge", "1.26", entry=None, lines={"app": forced}, first_line=WALK_IN)
+    site.add("edge", "1.26", entry=None, lines={"app": forced}, more=WALK_IN)
     shell = site.shell()
     with client_of(site, "edge", "walkin", WORD) as client:
         assert who(client) == ROLE

@@ -5,24 +5,30 @@ Secrets come in here and leave as `SecretStr` and verifiers only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import SecretStr
 
-from console.config.pgbouncer_auth import read_auth_file
-from console.config.scram import SecretKind, Verifier, opens, scram_verifier
+from console.config.pgbouncer_texts import ConfigTexts
+from console.config.scram import Verifier, opens, scram_verifier
 from console.config.secret_policy import judge_secret
 from console.errors import UsageError
 from console.operations.outcome import EventKind
 from console.operations.roles import Wallet
-from console.operations.rotate.goal import Goal, new_content, verifier_of_entry
+from console.operations.rotate.goal import Goal
 from console.operations.rotate.host_files import sha256
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.pooler_side import PoolerSide
 from console.operations.rotate.run_file import FileState, RunState
 from console.operations.rotate.scheme import Scheme
+from console.operations.rotate.secret_files import (
+    clear_secret_in,
+    contents_with,
+    verifier_in,
+    with_contents,
+)
 
 if TYPE_CHECKING:
     from console.operations.job import Job
@@ -36,6 +42,15 @@ class Secrets:
     verifier: str = field(repr=False)
     old: SecretStr | None
     warnings: tuple[str, ...] = ()
+
+
+class Old(NamedTuple):
+    """The secret of before; what opens everything again once it is taken back."""
+
+    given: SecretStr | None
+    """By the user."""
+    known: SecretStr | None
+    """That one, or what a file has in clear."""
 
 
 async def secrets_of(
@@ -93,26 +108,38 @@ async def goal_of(
         assert left is not None, "--undo needs one"
         return await _undone(sides, secrets, left, scheme), left
     assert secrets.new is not None, "only --undo goes without"
-    contents = {}
-    for side in sides:
-        if side.original is not None:
-            contents[side.name] = new_content(
-                side.original, side.step.before.version, scheme.role, secrets.verifier, secrets.new
-            )
+    contents = {
+        side.name: contents_with(
+            side.texts,
+            side.here.files,
+            side.step.before.version,
+            scheme.role,
+            verifier=secrets.verifier,
+            secret=secrets.new,
+        )
+        for side in sides
+        if side.files
+    }
     stored: dict[str, str | None] = {one.node: secrets.verifier for one in scheme.primaries}
-    goal = Goal(stored, contents, secrets.new, secrets.old or _plaintext_of(sides, scheme.role, secrets))
+    goal = Goal(stored, contents, secrets.new, secrets.old or _clear_before(sides, scheme.role, secrets))
     if left is not None:
         for side in sides:
-            # What was kept is of before the first attempt; a copy made now might be of the new file.
-            side.keeps_copy = side.name in left.files
+            for file in side.files:
+                # What was kept is of before the first attempt; a copy made now might be of the new file.
+                state = left.file(side.name, file.name)
+                file.keeps_copy = state is not None and sha256(file.original) != state.before
         return goal, left
     return goal, _begun(job, scheme, sides, secrets, contents)
 
 
 def _begun(
-    job: Job, scheme: Scheme, sides: Sequence[PoolerSide], secrets: Secrets, contents: dict[str, bytes]
+    job: Job,
+    scheme: Scheme,
+    sides: Sequence[PoolerSide],
+    secrets: Secrets,
+    contents: Mapping[str, Mapping[str, bytes]],
 ) -> RunState:
-    known = next((found for side in sides if (found := _entry_verifier(side, scheme.role))), None)
+    known = next((found for side in sides if (found := _verifier_at(side, scheme.role))), None)
     return RunState(
         run_id=job.run_id,
         fleet=job.plan.fleet,
@@ -123,53 +150,73 @@ def _begun(
         # Where pg_authid may not be read, the SCRAM secret of an auth_file is the same by pass-through.
         before={one.node: one.stored or known for one in scheme.primaries},
         files={
-            side.name: FileState(side.file.path, sha256(side.original), sha256(contents[side.name]))
+            side.name: tuple(
+                FileState(
+                    file.name, file.at.path, sha256(file.original), sha256(contents[side.name][file.name])
+                )
+                for file in side.files
+            )
             for side in sides
-            if side.file is not None and side.original is not None
+            if side.files
         },
     )
 
 
 async def _undone(sides: Sequence[PoolerSide], secrets: Secrets, left: RunState, scheme: Scheme) -> Goal:
-    contents = {}
-    for side in sides:
-        state = left.files.get(side.name)
-        if state is None or side.file is None or side.original is None:
-            continue
-        side.keeps_copy = True
-        if sha256(side.original) == state.before:
-            contents[side.name] = side.original
-            continue
-        kept = await side.file.kept()
-        if sha256(kept) != state.before:
-            raise UsageError(f"{side.name}: the copy kept beside {state.path} is not of before the rotation")
-        contents[side.name] = kept
+    contents = {side.name: await _contents_before(side, left) for side in sides}
+    old = secrets.old or _clear_in(
+        ((side, with_contents(side.texts, contents[side.name])) for side in sides), scheme.role
+    )
     stored = {one.node: left.before.get(one.node) for one in scheme.primaries}
     missing = [node for node, verifier in stored.items() if verifier is None]
-    if missing and secrets.old is not None:
-        clear = secrets.old.get_secret_value()
+    if missing and old is not None:
+        clear = old.get_secret_value()
         stored |= {node: scram_verifier(clear, iterations=scheme.iterations) for node in missing}
     elif missing:
         raise UsageError(
             f"the old verifier of {', '.join(missing)} is not known: give the secret by --old-from"
         )
-    return Goal(stored, contents, secrets.old, None)
+    return Goal(stored, contents, old, None)
 
 
-def _entry_verifier(side: PoolerSide, role: str) -> str | None:
-    if side.original is None:
-        return None
-    return verifier_of_entry(side.original, side.step.before.version, role)
-
-
-def _plaintext_of(sides: Sequence[PoolerSide], role: str, secrets: Secrets) -> SecretStr | None:
-    """Return the old secret where an auth_file has it in clear; a resumed run may find the new one there."""
-    for side in sides:
-        if side.original is None:
+async def _contents_before(side: PoolerSide, left: RunState) -> dict[str, bytes]:
+    """Return a pooler's files as they were before the interrupted rotation, from the copies kept of them."""
+    contents = {}
+    for file in side.files:
+        state = left.file(side.name, file.name)
+        if state is None:
             continue
-        entry = read_auth_file(side.original, side.step.before.version).by_name.get(role)
-        if entry is not None and entry.kind is SecretKind.PLAINTEXT:
-            found = entry.secret_in(side.original)
-            if secrets.new is None or found != secrets.new.get_secret_value():
-                return SecretStr(found)
+        file.keeps_copy = True
+        found = sha256(file.original)
+        if found == state.before:
+            contents[file.name] = file.original
+            continue
+        if found != state.after:
+            raise UsageError(
+                f"{side.name}: {state.path} was changed since by somebody else, and the copy of before the "
+                "rotation has not that: complete it with --resume, or put the old secret there by hand"
+            )
+        kept = await file.at.kept()
+        if sha256(kept) != state.before:
+            raise UsageError(f"{side.name}: the copy kept beside {state.path} is not of before the rotation")
+        contents[file.name] = kept
+    return contents
+
+
+def _verifier_at(side: PoolerSide, role: str) -> str | None:
+    return verifier_in(side.texts, side.here.files, side.step.before.version, role)
+
+
+def _clear_before(sides: Sequence[PoolerSide], role: str, secrets: Secrets) -> SecretStr | None:
+    """Return the old secret where a file has it in clear; a resumed run may find the new one there."""
+    return _clear_in(((side, side.texts) for side in sides), role, other_than=secrets.new)
+
+
+def _clear_in(
+    texts: Iterable[tuple[PoolerSide, ConfigTexts]], role: str, *, other_than: SecretStr | None = None
+) -> SecretStr | None:
+    for side, files in texts:
+        found = clear_secret_in(files, side.here.files, side.step.before.version, role)
+        if found is not None and found != other_than:
+            return found
     return None

@@ -1,4 +1,4 @@
-"""The auth_file of one pooler during a rotation: a copy kept beside it, another content put in its place.
+"""A file of one pooler during a rotation: a copy kept beside it, another content put in its place.
 
 Every error is a NodeError with the host in it; contents are in none.
 """
@@ -6,7 +6,7 @@ Every error is a NodeError with the host in it; contents are in none.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from console.config.schema import Bouncer
 from console.errors import LostConnection, NodeError, Phase
@@ -14,12 +14,12 @@ from console.operations.config_files import HostFiles, files_of
 from console.transport.base import Transport
 
 KEPT = ".pooldeck-before"
-"""Behind the name of an auth_file: as it was before the rotation. Removed when that is over."""
+"""Behind the name of a file: as it was before the rotation. Removed when that is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class AuthFileAt:
-    """The auth_file of one pooler on its host."""
+class FileAt:
+    """A file of one pooler on its host."""
 
     path: str
     """Where it really lies."""
@@ -29,7 +29,7 @@ class AuthFileAt:
     @classmethod
     async def of(
         cls, bouncer: Bouncer, path: str, transport: Transport | None, *, timeout_s: float
-    ) -> AuthFileAt:
+    ) -> FileAt:
         """Find it.
 
         Raises:
@@ -93,6 +93,59 @@ class AuthFileAt:
 
     def _error(self, problem: str) -> NodeError:
         return NodeError(Phase.PROTOCOL, f"{self.path}: {problem}", where=self.files.where)
+
+
+@dataclass(slots=True)
+class HeldFile:
+    """A file that a rotation changes, and what it holds for all we know."""
+
+    name: str
+    """As the pooler opens it."""
+    at: FileAt
+    original: bytes = field(repr=False)
+    """As it was found."""
+    current: bytes = field(repr=False)
+    keeps_copy: bool = False
+    _in_doubt: bytes | None = field(default=None, repr=False)
+    """Was written when contact was lost, so it may be there; None: what it holds is known."""
+
+    async def keep(self) -> None:
+        """Keep a copy, unless there is one. Raises NodeError."""
+        if not self.keeps_copy:
+            await self.at.keep()
+            self.keeps_copy = True
+
+    async def put(self, content: bytes) -> bool:
+        """Put a content in its place; say whether that was needed.
+
+        Raises:
+            NodeError: it is what it was, or somebody else's. LostConnection: that is not known.
+        """
+        if self._in_doubt is not None:
+            await self._look()
+        if content == self.current:
+            return False
+        try:
+            await self.at.put(content, instead_of=self.current)
+        except LostConnection:
+            self._in_doubt = content
+            raise
+        self.current = content
+        return True
+
+    async def _look(self) -> None:
+        found = await self.at.read()
+        if found not in (self.current, self._in_doubt):
+            raise NodeError(
+                Phase.PROTOCOL, f"{self.at.path} was changed by somebody else", where=self.at.files.where
+            )
+        self.current, self._in_doubt = found, None
+
+    async def forget(self) -> None:
+        """Remove the copy. Raises NodeError."""
+        if self.keeps_copy:
+            await self.at.forget()
+            self.keeps_copy = False
 
 
 def sha256(content: bytes) -> str:

@@ -7,7 +7,7 @@ Source: pgbouncer-admin.md, section 4 (facts 1, 2, 5, 7–11; runbooks R1–R6).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,6 +16,8 @@ from console.model.derive import ADMIN_DATABASE
 from console.model.rows import Database
 
 CONSOLE_TEXT = "its admin console"
+STAR = "*"
+"""The line of `[databases]` for every name that has none of its own."""
 
 
 class Method(StrEnum):
@@ -34,6 +36,7 @@ class Method(StrEnum):
         return _RUNBOOKS[self]
 
 
+_STORED = (SecretKind.MD5, SecretKind.SCRAM)
 _RUNBOOKS = {
     Method.AB: "R1",
     Method.INLINE: "R2",
@@ -74,6 +77,11 @@ class Line:
     has_password: bool
     auth_user: str | None
     """The database's own, or the pooler's."""
+    host: str | None = None
+    """Where it leads, as the pooler has it; None: its own machine's socket."""
+    port: int | None = None
+    dbname: str | None = None
+    """None: called as clients call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +119,18 @@ class Place:
     """The database's name in Postgres; None: the admin console."""
     problem: str | None = None
     """Why the role cannot be rotated here, or does not work even now."""
-    notes: tuple[str, ...] = ()
+    other_forced: bool = False
+    """Clients of the role get another role's server connection."""
 
     @property
     def is_console(self) -> bool:
         """Whether it is the pooler's own console."""
         return self.database == ADMIN_DATABASE
+
+    @property
+    def is_star(self) -> bool:
+        """Whether it is the line `*` and no database: nobody can log in to it by that name."""
+        return self.database == STAR
 
     @property
     def needs_postgres(self) -> bool:
@@ -126,12 +140,22 @@ class Place:
     @property
     def client_may_log_in(self) -> bool:
         """Whether a login through the pooler as the role is checked by its password."""
-        return self.check in (Check.ENTRY, Check.QUERY)
+        return self.check in (Check.ENTRY, Check.QUERY) and not self.is_star
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether server connections are opened as the role, and no login as it tells whether they can."""
+        return self.needs_postgres and (self.other_forced or not self.client_may_log_in)
+
+    @property
+    def logs_in_directly(self) -> bool:
+        """Whether the pooler logs in to Postgres with the password itself, so that it can be tried there."""
+        return self.secret in (ServerSecret.INLINE, ServerSecret.ENTRY)
 
     @property
     def text(self) -> str:
         """One line for people."""
-        where = CONSOLE_TEXT if self.is_console else self.database
+        where = CONSOLE_TEXT if self.is_console else "the line *" if self.is_star else self.database
         entry = f" ({self.entry.value})" if self.check is Check.ENTRY and self.entry else ""
         server = "" if self.is_console else f"; server logins: {self.secret.value}"
         return (
@@ -153,9 +177,21 @@ def places_of(known: Known, databases: tuple[Database, ...]) -> tuple[Place, ...
         if place is not None:
             where = replace(place, database=row.name, host=row.host or None, port=row.port)
             found.append(replace(where, dbname=row.database))
+    found += _unused_star(known, databases)
     if known.role in known.console_users and known.entry not in (None, SecretKind.EMPTY):
         found.append(_console(known))
     return tuple(found)
+
+
+def _unused_star(known: Known, databases: tuple[Database, ...]) -> Iterator[Place]:
+    """Return the line `*` where it has the role's password and made no database yet."""
+    line = known.star
+    if line is None or line.force_user != known.role or not line.has_password:
+        return
+    if any(row.name not in known.lines for row in databases):
+        return
+    place = _forced(known, line, Check.NOBODY)
+    yield replace(place, host=line.host, port=line.port, dbname=line.dbname)
 
 
 def _console(known: Known) -> Place:
@@ -166,9 +202,9 @@ def _console(known: Known) -> Place:
 
 def _place(known: Known, line: Line) -> Place | None:
     role, entry = known.role, known.entry
-    if line.auth_user == role:
-        return Place(line.name, Method.AUTH_USER, _check(known, line), ServerSecret.ENTRY, entry)
     check = _check(known, line)
+    if line.auth_user == role:
+        return _auth_user(known, line, check)
     if line.force_user == role:
         return _forced(known, line, check)
     if check is Check.NOBODY:
@@ -188,6 +224,26 @@ def _place(known: Known, line: Line) -> Place | None:
             ),
         )
     return _own(known, line, check)
+
+
+def _auth_user(known: Known, line: Line, check: Check) -> Place:
+    """PgBouncer itself logs in as the role, by the entry, to ask about others."""
+    entry = known.entry
+    problem = None
+    if entry is not SecretKind.PLAINTEXT:
+        there = f"only its {entry.value} secret" if entry in _STORED else "no password of it"
+        problem = (
+            f"it is the auth_user, and the auth_file has {there}: PgBouncer logs in by a plaintext entry"
+        )
+    return Place(
+        line.name,
+        Method.AUTH_USER,
+        check,
+        ServerSecret.ENTRY,
+        entry,
+        problem=problem,
+        other_forced=line.force_user not in (None, known.role),
+    )
 
 
 def _own(known: Known, line: Line, check: Check) -> Place:
@@ -228,7 +284,14 @@ def _forced(known: Known, line: Line, check: Check) -> Place:
                 "password= or a plaintext entry to log in to Postgres"
             ),
         )
-    problem = None if entry is not None else "its line forces this user, and no password of it is there"
+    problem = None
+    if entry is SecretKind.MD5:
+        problem = (
+            "its line forces this user, and the auth_file has only its md5 secret, which opens no Postgres "
+            "that has a SCRAM one: PgBouncer needs password= or a plaintext entry"
+        )
+    elif entry is None:
+        problem = "its line forces this user, and no password of it is there"
     return Place(line.name, Method.USERLIST, check, ServerSecret.ENTRY, entry, problem=problem)
 
 

@@ -5,6 +5,7 @@ It rests on RELOAD's look, which reads and judges every file that a RELOAD would
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from console.model.rows import Setting
 from console.operations.closing import Door, look_at_door
 from console.operations.observe import Observation
 from console.operations.reload_files import ConfigLook, look_at_files
-from console.operations.rotate.layout import Known, Line, Place, places_of
+from console.operations.rotate.layout import STAR, Known, Line, Place, places_of
+from console.operations.rotate.secret_files import SecretFile, inline_files, why_not_editable
 from console.operations.spec import Look
 
-_STAR = "*"
 _HBA_METHOD = re.compile(
     rb"(?m)^\s*(?:local|host|hostssl|hostnossl)\s[^#\n]*?\s([a-z0-9-]+)\s*(?:map=\S+\s*)?(?:#.*)?$"
 )
@@ -44,6 +45,10 @@ class RotateLook:
     """Whether it shuts down: then it must not be paused."""
     entry_hash: str | None = None
     """SHA-256 of the role's secret in it; good for nothing but telling whether two are the same."""
+    inline: tuple[SecretFile, ...] = ()
+    """The ini files with the role's password."""
+    uneditable: str | None = None
+    """Why these cannot be changed by machine; None: they can."""
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -69,6 +74,7 @@ async def look_at_role(look: Look) -> RotateLook:
     assert config.lint is not None, "judged, or it would be unusable"
     users = config.lint.users
     entry = users.by_name.get(role) if users is not None else None
+    inline = inline_files(config.texts, role)
     return RotateLook(
         config,
         look.node,
@@ -79,6 +85,8 @@ async def look_at_role(look: Look) -> RotateLook:
         len(users.users) if users is not None else 0,
         await look_at_door(look),
         entry.fingerprint if entry is not None else None,
+        inline,
+        await asyncio.to_thread(why_not_editable, config.texts, inline),
     )
 
 
@@ -110,8 +118,8 @@ def known_of(role: str, config: ConfigLook, seen: Observation) -> Known:
         role=role,
         auth_type=_value(settings, "auth_type"),
         entry=None if entry is None else SecretKind.EMPTY if entry.empty else entry.kind,
-        lines={name: line for name, line in lines.items() if name != _STAR},
-        star=lines.get(_STAR),
+        lines={name: line for name, line in lines.items() if name != STAR},
+        star=lines.get(STAR),
         hba_methods=frozenset(method.decode() for method in _HBA_METHOD.findall(content or b"")),
         console_users=_names(settings, "admin_users") | _names(settings, "stats_users"),
         auth_file=texts.absolute(path) if path else None,
@@ -128,6 +136,9 @@ def _line(entry: Entry, own_auth_user: str | None) -> Line:
         force_user=pairs.get("user"),
         has_password="password" in pairs,
         auth_user=pairs.get("auth_user") or own_auth_user,
+        host=pairs.get("host"),
+        port=int(port) if (port := pairs.get("port", "")).isascii() and port.isdigit() else None,
+        dbname=pairs.get("dbname"),
     )
 
 

@@ -1,29 +1,37 @@
-"""One pooler during a rotation: its sessions, its auth_file, its pause, its canaries.
+"""One pooler during a rotation: its sessions, its files, its pause, its canaries.
 
 It does one thing at a time and decides nothing: `run` says what comes next, and what is undone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
+from console.config.pgbouncer_texts import ConfigTexts, HostFile
 from console.config.schema import Bouncer
 from console.errors import NodeError, Phase
 from console.operations.observe import Observation, observe
 from console.operations.outcome import EventKind, TargetReceipt
 from console.operations.pausing import Ending, Pausing
 from console.operations.reload_changes import changes_between
+from console.operations.reload_copies import keep_good
 from console.operations.rotate.canary import Canaries
-from console.operations.rotate.host_files import AuthFileAt
+from console.operations.rotate.host_files import FileAt, HeldFile
 from console.operations.rotate.layout import Place
 from console.operations.rotate.look import RotateLook
 from console.operations.rotate.scheme import AtPooler
+from console.operations.rotate.server_logins import ServerLogins
 from console.operations.rotate.standing import at_pooler
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.step import Step
 
+BACK_LIMIT_S = 10.0
+"""So long the host is tried again, when contact is lost, to put its files back."""
+BACK_PAUSE_S = 0.5
 CURES = 2
 """How often a pooler that lost the keys of its canary is reloaded again."""
 
@@ -34,15 +42,14 @@ class PoolerSide:
 
     step: Step
     canaries: Canaries
+    server_logins: ServerLogins
     here: AtPooler = field(init=False)
-    file: AuthFileAt | None = None
-    original: bytes | None = field(default=None, repr=False)
-    """The auth_file as it was found."""
-    current: bytes | None = field(default=None, repr=False)
-    """The auth_file as it is for all we know."""
-    keeps_copy: bool = False
+    files: tuple[HeldFile, ...] = ()
+    """Those that are changed."""
     pausing: Pausing | None = None
     is_paused: bool = False
+    awaited: frozenset[tuple[str, str]] = frozenset()
+    """Pools, by database and user, in which clients waited while it was paused."""
     was_reloaded: bool = False
     """A RELOAD was sent: it may have another secret in memory than before."""
     ever_trusted: bool = False
@@ -79,42 +86,62 @@ class PoolerSide:
             NodeError: one could not be had.
         """
         step = self.step
-        if self.here.writes_file and self.here.auth_file is not None:
-            self.file = await AuthFileAt.of(
-                self.bouncer, self.here.auth_file, step.reach.transport, timeout_s=self._host_limit_s
-            )
-            self.original = self.current = await self.file.read()
+        if self.here.files:
+            self.files = tuple(await asyncio.gather(*(self._found(file.path) for file in self.here.files)))
             self._session = await step.connector.writer(self.name)
             await step.check_process(self._session)
+        await self.server_logins.look()
         if self.here.pauses:
             self.pausing = Pausing(step)
             await self.pausing.open()
+
+    async def _found(self, name: str) -> HeldFile:
+        at = await FileAt.of(self.bouncer, name, self.step.reach.transport, timeout_s=self._host_limit_s)
+        content = await at.read()
+        if content != self.texts.file(name).content:
+            raise NodeError(Phase.PROTOCOL, f"{name} was changed since it was checked", where=self.name)
+        return HeldFile(name, at, content, content)
+
+    @property
+    def texts(self) -> ConfigTexts:
+        """Its files as they were found."""
+        found: RotateLook = self.step.ask.found
+        assert found.config.texts is not None, "a pooler whose files were not read is refused"
+        return found.config.texts
 
     @property
     def _host_limit_s(self) -> float:
         return self.step.query_timeout_s + (self.bouncer.connect_timeout_s or self.step.query_timeout_s)
 
-    async def keep_copy(self) -> None:
-        """Keep a copy of its file. Raises NodeError."""
-        if self.file is not None and not self.keeps_copy:
-            await self.file.keep()
-            self.keeps_copy = True
+    async def keep_copies(self) -> None:
+        """Keep a copy of each file. Raises NodeError."""
+        for file in self.files:
+            await file.keep()
 
-    async def put(self, content: bytes | None) -> None:
-        """Put a content in the place of its file; the pooler does not read it yet. Raises NodeError."""
-        if self.file is None or content is None or self.current is None or content == self.current:
-            return
-        await self.file.put(content, instead_of=self.current)
-        self.current = content
-        self.step.tell(EventKind.NOTE, f"{self.file.path} is written")
+    async def put(self, contents: Mapping[str, bytes]) -> None:
+        """Put contents in the place of files; the pooler does not read them yet. Raises NodeError."""
+        for file in self.files:
+            if file.name in contents and await file.put(contents[file.name]):
+                self.step.tell(EventKind.NOTE, f"{file.at.path} is written")
+
+    async def put_back(self) -> None:
+        """Put every file back as it was found, trying again for a while. Raises NodeError."""
+        end = asyncio.get_running_loop().time() + BACK_LIMIT_S
+        while True:
+            try:
+                return await self.put({file.name: file.original for file in self.files})
+            except NodeError:
+                if asyncio.get_running_loop().time() + BACK_PAUSE_S >= end:
+                    raise
+            await asyncio.sleep(BACK_PAUSE_S)
 
     async def reload(self) -> None:
-        """Have it read its file, and see that nothing else has changed.
+        """Have it read its files, and see that nothing else has changed.
 
         Raises:
             NodeError: it did not do what is meant. AdminError: it says that it could not.
         """
-        if self.file is None or self._session is None:
+        if not self.files or self._session is None:
             return
         step = self.step
         self.was_reloaded = True
@@ -128,7 +155,10 @@ class PoolerSide:
         await self._log_in_anew()
         if changes.lines:
             step.warn(f"the RELOAD changed besides: {'; '.join(changes.lines)}")
-        self.verified.append(f"{self.file.path} is in force; settings and databases are as before")
+        self.awaited = frozenset((pool.database, pool.user) for pool in after.pools if pool.cl_waiting)
+        names = ", ".join(file.at.path for file in self.files)
+        are = "is" if len(self.files) == 1 else "are"
+        self.verified.append(f"{names} {are} in force; settings and databases are as before")
 
     async def _log_in_anew(self) -> None:
         """See that its console lets us in, unless it is our own secret that changes. Raises NodeError."""
@@ -184,7 +214,7 @@ class PoolerSide:
         """Have a query answered everywhere, once clients go on. Raises NodeError."""
         for place in self.places:
             problem = await self.canaries.is_served(place, secret)
-            for _ in range(CURES if place.needs_postgres and self.file is not None else 0):
+            for _ in range(CURES if place.needs_postgres and self._auth_file is not None else 0):
                 if problem is None:
                     break
                 self.step.warn(f"{place.database}: {problem}; reloading once more (facts 10 and 14)")
@@ -197,11 +227,22 @@ class PoolerSide:
             names = ", ".join(place.database for place in self.places)
             self.verified.append(f"the secret is let in, and a query answered, on {names}")
 
+    async def see_servers(self) -> None:
+        """See that server connections log in as the role, where no canary tells. Raises NodeError."""
+        proved = await self.server_logins.prove(self.awaited)
+        if proved is not None:
+            self.verified.append(proved)
+
+    @property
+    def _auth_file(self) -> HeldFile | None:
+        return next((file for file in self.files if file.name == self.here.auth_file), None)
+
     async def _touch(self) -> None:
-        """Write its file once more and RELOAD: it is read only when it looks changed."""
-        if self.file is None or self.current is None or self._session is None:
+        """Write its auth_file once more and RELOAD: it is read only when it looks changed."""
+        file = self._auth_file
+        if file is None or self._session is None:
             return
-        await self.file.touch(self.current)
+        await file.at.touch(file.current)
         await self.step.send(self._session, self.step.dialect.reload(), self.step.query_timeout_s)
 
     async def resume(self, ending: Ending) -> TargetReceipt | None:
@@ -217,11 +258,22 @@ class PoolerSide:
             self.is_paused = False
         return receipt
 
-    async def forget_copy(self) -> None:
-        """Remove the copy of its file. Raises NodeError."""
-        if self.file is not None and self.keeps_copy:
-            await self.file.forget()
-            self.keeps_copy = False
+    async def forget_copies(self) -> None:
+        """Remove the copies of its files. Raises NodeError."""
+        for file in self.files:
+            await file.forget()
+
+    async def keep_good(self) -> None:
+        """Give copies that a bad RELOAD is mended with what the files hold now; none is made. Never raises.
+
+        As they were they would bring the other secret back.
+        """
+        found: RotateLook = self.step.ask.found
+        now = {file.name: HostFile(file.name, file.current) for file in self.files}
+        there = {path: file for path, file in now.items() if path in found.config.good.files}
+        kept = await keep_good(replace(found.config, texts=replace(self.texts, files=there)))
+        for path, reason in (kept.failed or {}).items():
+            self.step.warn(f"no good copy of {path} was kept: {reason}")
 
     async def close(self) -> None:
         """Close its sessions; never raises."""

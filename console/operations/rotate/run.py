@@ -18,15 +18,18 @@ from console.operations.control import Stopped, insist
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import Ending, NotHeld, PauseRefused
 from console.operations.rotate.canary import Canaries
+from console.operations.rotate.direct import DirectLogins
 from console.operations.rotate.ends import End, Over, all_of, placed, reason_of
 from console.operations.rotate.goal import Goal
-from console.operations.rotate.goals import Secrets, goal_of, secrets_of
+from console.operations.rotate.goals import Old, goal_of, secrets_of
+from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes_side import NodesSide
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.pooler_side import PoolerSide
 from console.operations.rotate.prepared import prepared
 from console.operations.rotate.run_file import Phase, RunFiles, RunState
 from console.operations.rotate.scheme import Scheme
+from console.operations.rotate.server_logins import ServerLogins
 from console.operations.rotate.two_leases import TwoLeases
 from console.operations.step import Step, why
 from console.operations.target import Target
@@ -58,6 +61,7 @@ class _Rotation:
         self._receipts: dict[Target, TargetReceipt] = {}
         self._leases: TwoLeases | None = None
         self._nodes: NodesSide | None = None
+        self._direct: DirectLogins | None = None
         self._files: RunFiles | None = job.reach.run_files
         self._state: RunState | None = None
         self._end_at: float | None = None
@@ -94,12 +98,14 @@ class _Rotation:
             self._nodes = NodesSide(
                 self._scheme, reach.roles, self._limit_s, lambda text: self._job.tell(text)
             )
-            self._sides = [
-                PoolerSide(
-                    step, Canaries(reach.logins, step.target.bouncer, self._scheme.role, self._limit_s)
-                )
-                for step in steps
-            ]
+            self._direct = DirectLogins(
+                self._scheme,
+                reach.roles,
+                self._limit_s,
+                self._job.tell,
+                lambda text: self._job.tell(text, EventKind.WARNING),
+            )
+            self._sides = [self._side(step) for step in steps]
             await self._open()
             goal, state = await goal_of(
                 self._job, self._asked, self._scheme, self._sides, secrets, self._left()
@@ -110,7 +116,17 @@ class _Rotation:
             stopped = isinstance(error, Stopped)
             text = "interrupted" if not isinstance(error, PooldeckError) else why(error)
             raise Over(f"{text}; nothing was changed", interrupted=stopped) from None
-        return await self._work(goal, state, secrets)
+        return await self._work(goal, state, Old(secrets.old, goal.other))
+
+    def _side(self, step: Step) -> PoolerSide:
+        reach = self._job.reach
+        assert reach.logins is not None, "looked at before"
+        found: RotateLook = step.ask.found
+        return PoolerSide(
+            step,
+            Canaries(reach.logins, step.target.bouncer, self._scheme.role, self._limit_s),
+            ServerLogins(step, found.bouncer, reach.clients),
+        )
 
     def _left(self) -> RunState | None:
         """Return what an earlier run of the role left."""
@@ -142,22 +158,22 @@ class _Rotation:
 
     # -- the work -------------------------------------------------------------------------------------
 
-    async def _work(self, goal: Goal, state: RunState, secrets: Secrets) -> End:
+    async def _work(self, goal: Goal, state: RunState, old: Old) -> End:
         self._state = state
         done = "the old secret is in force again" if self._asked.undo else "the new secret is in force"
         try:
             await self._write(state.phase)
             for side in self._sides:
-                await side.keep_copy()
+                await side.keep_copies()
             await self._pause()
             await self._change(goal)
         except (Over, PooldeckError, Stopped, asyncio.CancelledError) as error:
             detail, interrupted = reason_of(error)
-            return await insist(lambda: self._undo(detail, secrets, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, old, interrupted=interrupted))
         except Exception as error:
             _log.exception("a rotation ended by an internal error")
             detail, interrupted = f"internal error: {type(error).__name__}", False
-            return await insist(lambda: self._undo(detail, secrets, interrupted=interrupted))
+            return await insist(lambda: self._undo(detail, old, interrupted=interrupted))
         return await insist(lambda: self._serve(goal, done))
 
     async def _pause(self) -> None:
@@ -197,13 +213,13 @@ class _Rotation:
         assert self._leases is not None, "armed before"
         assert self._nodes is not None, "made before"
         await self._phase(Phase.FILES)
-        await all_of(side.put(goal.contents.get(side.name)) for side in self._sides)
+        await all_of(side.put(goal.contents.get(side.name, {})) for side in self._sides)
         self._check()
         await self._phase(Phase.POSTGRES)
         # The last moment in which a run that dies leaves the old secret in force.
         await self._nodes.store(goal.stored, before_commit=self._leases.switch)
         await self._phase(Phase.POOLERS)
-        await all_of(self._adopt(side, goal) for side in self._sides)
+        await all_of([*(self._adopt(side, goal) for side in self._sides), self._try_directly(goal)])
         if goal.other is not None:
             for side in self._sides:
                 await side.keep_out(goal.other)
@@ -214,29 +230,37 @@ class _Rotation:
         if goal.secret is not None:
             await side.let_in(goal.secret)
 
+    async def _try_directly(self, goal: Goal) -> None:
+        if self._direct is not None and goal.secret is not None:
+            await self._direct.prove(goal.secret, goal.other)
+
     async def _serve(self, goal: Goal, done: str) -> End:
         """Let clients go on, and see that they are served."""
         problems = await self._resume(Ending("done", good=True))
         try:
             if goal.secret is not None and not problems:
                 await all_of(side.serve(goal.secret) for side in self._sides)
+            if not problems:
+                await all_of(side.see_servers() for side in self._sides)
         except PooldeckError as error:
             problems.append(placed(error))
         if problems:
             return End(Outcome.FAILED, f"{done}, but {'; '.join(problems)}", next_steps=self._ways())
         await self._phase(Phase.SERVED)
+        for side in self._sides:
+            await side.keep_good()
         await self._tidy()
         return End(Outcome.OK, done)
 
     # -- the way back ---------------------------------------------------------------------------------
 
-    async def _undo(self, detail: str, secrets: Secrets, *, interrupted: bool) -> End:
+    async def _undo(self, detail: str, old: Old, *, interrupted: bool) -> End:
         """Bring the old state about again, while clients still wait; then let them go on."""
         self._job.tell(f"{detail}: taking it back", EventKind.UNDOING)
         problems: list[str] = []
         back = self._state is not None and not self._asked.resume and not self._asked.undo
         if back:
-            problems += await self._put_back(secrets)
+            problems += await self._put_back(old)
         problems += await self._resume(Ending(detail, interrupted=interrupted))
         if problems or not back:
             left = (
@@ -248,7 +272,7 @@ class _Rotation:
         await self._tidy()
         return End(Outcome.FAILED, f"{detail}; taken back: the old secret is in force", interrupted)
 
-    async def _put_back(self, secrets: Secrets) -> list[str]:
+    async def _put_back(self, old: Old) -> list[str]:
         """Store the old verifier and the old files again; return what could not be."""
         assert self._state is not None, "asked before"
         assert self._nodes is not None, "made before"
@@ -267,13 +291,13 @@ class _Rotation:
             problems.append(placed(error))
         for side in self._sides:
             try:
-                await side.put(side.original)
+                await side.put_back()
                 if side.was_reloaded:
-                    trusted = side.ever_trusted
+                    has_other_keys = side.ever_trusted and side.here.passes_keys
                     await side.reload()
-                    if secrets.old is not None:
-                        await side.let_in(secrets.old)
-                    elif trusted:
+                    if (secret := old.known if has_other_keys else old.given) is not None:
+                        await side.let_in(secret)
+                    elif has_other_keys:
                         side.step.warn(
                             "its keys for server logins are the new secret's until a client logs in with the "
                             "old one: --old-from would have let the canary do that"
@@ -313,7 +337,7 @@ class _Rotation:
         assert self._files is not None, "looked at before"
         try:
             for side in self._sides:
-                await side.forget_copy()
+                await side.forget_copies()
             await asyncio.to_thread(self._files.remove, self._state.run_id)
             self._state = None
         except PooldeckError as error:

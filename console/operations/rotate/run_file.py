@@ -36,8 +36,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """The auth_file of one pooler."""
+    """A file of one pooler that is changed."""
 
+    name: str
+    """As the pooler opens it."""
     path: str
     """Where it really lies, symbolic links followed."""
     before: str
@@ -58,9 +60,13 @@ class RunState:
     """The new one."""
     before: Mapping[str, str | None] = field(repr=False)
     """The verifier that each node had; None: not known."""
-    files: Mapping[str, FileState]
+    files: Mapping[str, tuple[FileState, ...]]
     """By pooler."""
     phase: Phase = Phase.PREPARED
+
+    def file(self, pooler: str, name: str) -> FileState | None:
+        """Return what is known of a pooler's file, None: nothing."""
+        return next((file for file in self.files.get(pooler, ()) if file.name == name), None)
 
     def at(self, phase: Phase) -> RunState:
         """Return it in another phase."""
@@ -112,7 +118,9 @@ def _read(path: Path) -> RunState:
     try:
         with path.open("rb") as file:
             values: dict[str, Any] = json.loads(file.read(MAX_BYTES))
-        values["files"] = {name: FileState(**state) for name, state in values["files"].items()}
+        values["files"] = {
+            name: tuple(FileState(**state) for state in states) for name, states in values["files"].items()
+        }
         values["phase"] = Phase(values["phase"])
         return RunState(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -56,8 +56,8 @@ ROTATE_SPEC: OpSpec[Observation] = OpSpec(
     conduct=_either(conduct_rotation, conduct_two_roles),
     verified_by=(
         "the new secret is let in through every pooler and database and the old one refused (with --to: both "
-        "roles until --finish), the files and settings read as meant, Postgres has the verifier, and clients "
-        "go on"
+        "roles until --finish), files and settings read as meant, Postgres has the verifier, server "
+        "connections log in, and clients go on"
     ),
     undo=None,
     no_undo_reason="one that is not over is taken back with --undo; one that is over by another rotation",

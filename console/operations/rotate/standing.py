@@ -10,15 +10,16 @@ from console.guard.verdict import Tier
 from console.operations.observe import Observation
 from console.operations.pause import PauseParameters, pause_standing
 from console.operations.reload_plan import ReloadParameters, reload_standing, what_would_change
-from console.operations.rotate.layout import Method, ServerSecret
+from console.operations.rotate.layout import STAR, Method, ServerSecret
 from console.operations.rotate.look import RotateLook
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.scheme import AtPooler
 from console.operations.spec import Ask, Standing
 from console.operations.step import plural
 
-BY_HAND = frozenset({Method.INLINE, Method.AUTH_USER})
-"""Planned and explained, and carried out by a person as yet."""
+KEYS_MENDED = (1, 26, 0)
+"""Before it, a client that was checked by a SCRAM secret leaves its keys in the place of a forced user's
+password (fact 10c)."""
 _POISONED = ((1, 25, 1), (1, 25, 2))
 """A first login that fails after RELOAD leaves these without keys (fact 10a)."""
 _KILLS_ON_USER = ((1, 26, 0), (1, 26, 1))
@@ -37,6 +38,7 @@ def at_pooler(ask: Ask[Observation]) -> AtPooler:
         found.places,
         known.auth_file if known is not None and has_entry else None,
         found.users,
+        found.inline,
     )
 
 
@@ -123,11 +125,26 @@ def _blocked(ask: Ask[Observation], here: AtPooler) -> str | None:
     if wanted not in (None, Method.AB) and found - {wanted}:
         others = ", ".join(sorted(method.value for method in found if method is not wanted))
         return f"--method {wanted}: the role is known otherwise here ({others}), and Postgres changes for all"
-    if here.auth_file is not None and here.writes_file:
-        found_look: RotateLook = ask.found
-        obstacle = found_look.config.good.obstacles.get(here.auth_file)
+    return _unwritable(ask.found, here)
+
+
+def _unwritable(found: RotateLook, here: AtPooler) -> str | None:
+    """Say why a file with the role's secret cannot be changed; None: all can."""
+    assert found.known is not None, "a pooler whose files are not known is refused before"
+    if found.uneditable is not None:
+        return f"its password= cannot be changed by machine: {found.uneditable}"
+    lines = {name for file in here.inline for name in file.lines}
+    for place in here.places:
+        name = place.database if place.database in found.known.lines else STAR
+        if place.secret is ServerSecret.INLINE and name not in lines:
+            return (
+                f"{place.database}: it runs with the forced user {found.known.role}, and its line has no "
+                "user= any more, so whose password= it is cannot be told"
+            )
+    for file in here.files:
+        obstacle = found.config.good.obstacles.get(file.path)
         if obstacle is not None:
-            return f"{here.auth_file} cannot be replaced: {obstacle}"
+            return f"{file.path} cannot be replaced: {obstacle}"
     return None
 
 
@@ -142,8 +159,13 @@ def _warnings(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:
         )
     if entry is SecretKind.PLAINTEXT:
         yield "its auth_file entry is plaintext, and stays so: whoever reads that file has the password"
-    passed = any(place.secret is ServerSecret.PASS_THROUGH for place in here.places)
-    if passed and not (asked.old_from or asked.undo):
+    for file in here.inline:
+        yield (
+            f"its password= stands in clear in {file.path}, and so will the new one: whoever reads that file "
+            "has it"
+        )
+    yield from _passed_over(ask, here)
+    if here.passes_keys and not (asked.old_from or asked.undo):
         yield (
             "without --old-from a rotation that is taken back late leaves its server logins failing until a "
             "client logs in with the old secret"
@@ -168,6 +190,24 @@ def _warnings(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:
         yield f"disabled, so no login can be tried there: {', '.join(hit)}"
 
 
+def _passed_over(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:
+    """Warn of what works by other means than the role's own login."""
+    found: RotateLook = ask.found
+    asking = [place.database for place in here.places if place.method is Method.AUTH_USER]
+    if asking:
+        yield (
+            f"it is the auth_user of {', '.join(asking)}: logins that auth_query checks wait until the RESUME"
+        )
+    users = found.config.lint.users if found.config.lint is not None else None
+    scram = [user.name for user in users.users if user.kind is SecretKind.SCRAM] if users is not None else []
+    inline = [place.database for place in here.places if place.secret is ServerSecret.INLINE]
+    if inline and here.version < KEYS_MENDED and set(scram) - {ask.parameters.role}:
+        yield (
+            "before 1.26 a client with a SCRAM secret leaves its own keys in the place of the password= of "
+            f"{', '.join(inline)}, and server logins fail there; SCRAM secrets in the auth_file: {len(scram)}"
+        )
+
+
 def rotate_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     """Return what is sent to a pooler, and done to its files, in order."""
     here = at_pooler(ask)
@@ -175,7 +215,8 @@ def rotate_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     if here.pauses:
         lines.append(ask.dialect.pause(None))
     if here.writes_file:
-        lines += [f"write {here.auth_file}: the entry of {ask.parameters.role}", ask.dialect.reload()]
+        lines += [f"write {file.path}: {file.what(ask.parameters.role)}" for file in here.files]
+        lines.append(ask.dialect.reload())
     tried = [place.database for place in here.places if place.client_may_log_in]
     if tried:
         lines.append(f"log in as {ask.parameters.role}: {', '.join(tried)}")

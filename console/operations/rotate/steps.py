@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from console.operations.rotate.layout import Method, Place
+from console.operations.rotate.layout import Place
 from console.operations.rotate.scheme import AtPooler, Scheme
 from console.operations.rotate.standing import is_poisonable
 from console.operations.spec import WholeStep
@@ -32,12 +32,10 @@ class Wish:
 
 def steps_of(scheme: Scheme, wish: Wish) -> tuple[WholeStep, ...]:
     """Return the steps of a scheme."""
-    if any(method in (Method.INLINE, Method.AUTH_USER) for method in scheme.methods):
-        return (*_by_hand(scheme), *_same_role(scheme, wish))
     return tuple(_same_role(scheme, wish))
 
 
-# -- the same role, another secret: R3, R4, R5 -------------------------------------------------------
+# -- the same role, another secret: R2 to R6 -------------------------------------------------------
 
 
 def _same_role(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
@@ -47,7 +45,7 @@ def _same_role(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
     for one in writing:
         yield WholeStep(
             one.bouncer,
-            f"keep a copy of {one.auth_file} beside it",
+            f"keep a copy of {' and '.join(file.path for file in one.files)} beside it",
             "it holds the same, with the same owner and mode",
         )
     if pausing:
@@ -57,11 +55,13 @@ def _same_role(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
             f"all drained within {wish.timeout_s:g} s, or RESUME everywhere and nothing has changed",
         )
     for one in writing:
-        yield WholeStep(
-            one.bouncer,
-            f"the entry of {scheme.role} in {one.auth_file}: a new file, renamed; not read yet",
-            f"it reads as before but for that entry: {one.users} entries, same owner and mode",
-        )
+        for file in one.files:
+            same = f"that entry: {one.users} entries" if file.is_auth_file else "that"
+            yield WholeStep(
+                one.bouncer,
+                f"{file.what(scheme.role)} in {file.path}: a new file, renamed; not read yet",
+                f"it reads as before but for {same}, same owner and mode",
+            )
     for reading in scheme.primaries:
         yield WholeStep(
             reading.node,
@@ -72,6 +72,12 @@ def _same_role(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
         )
     for replica, primary in scheme.replicas.items():
         yield WholeStep(replica, f"wait until it has replayed what {primary} wrote", "its replay position")
+    if scheme.direct:
+        yield WholeStep(
+            ", ".join(map(str, scheme.direct)),
+            f"log in as {scheme.role} with the {wish.secret} secret, without a pooler between",
+            "let in, where pg_hba.conf lets us try",
+        )
     for one in writing:
         yield WholeStep(
             one.bouncer,
@@ -83,7 +89,7 @@ def _same_role(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
         yield WholeStep(pausing, "RESUME", "it reads as not paused; nobody waits longer than before")
     yield from _queries(scheme)
     if writing:
-        yield WholeStep(_names(writing), "remove the copies of the old auth_file", "they are gone")
+        yield WholeStep(_names(writing), "remove the copies of the old files", "they are gone")
 
 
 def _canaries(scheme: Scheme, wish: Wish) -> Iterator[WholeStep]:
@@ -102,6 +108,13 @@ def _queries(scheme: Scheme) -> Iterator[WholeStep]:
     ]
     if served:
         yield WholeStep(", ".join(served), f"a query as {scheme.role}", "it is answered by Postgres")
+    unseen = [f"{one.bouncer}/{place.database}" for one in scheme.poolers for place in one.unproven]
+    if unseen:
+        yield WholeStep(
+            ", ".join(unseen),
+            f"a query as probe_user where that works now; else look for a server connection of {scheme.role}",
+            "one has logged in wherever a client waited for it",
+        )
 
 
 def _canary(role: str, one: AtPooler, place: Place, wish: Wish) -> WholeStep:
@@ -138,27 +151,6 @@ def _first(wish: Wish) -> WholeStep:
 
 def _shown(scheme: Scheme) -> str:
     return f"SCRAM-SHA-256${scheme.iterations}:…"
-
-
-# -- what is done by a person as yet -----------------------------------------------------------------
-
-
-def _by_hand(scheme: Scheme) -> Iterator[WholeStep]:
-    for one in scheme.poolers:
-        inline = [place.database for place in one.places if place.method is Method.INLINE]
-        users = [place.database for place in one.places if place.method is Method.AUTH_USER]
-        if inline:
-            yield WholeStep(
-                one.bouncer,
-                f"the new password= in {', '.join(inline)}, with the files below",
-                "a new server connection: RECONNECT of the smallest of them",
-            )
-        if users:
-            yield WholeStep(
-                one.bouncer,
-                f"{scheme.role} is the auth_user of {', '.join(users)}: better a second one, with --to",
-                "the login of a user who is not in the auth_file",
-            )
 
 
 def _names(poolers: Iterable[AtPooler]) -> str:

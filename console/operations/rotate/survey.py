@@ -21,8 +21,8 @@ from console.operations.rotate.look import RotateLook
 from console.operations.rotate.nodes import Behind, behind
 from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.run_file import RunState
-from console.operations.rotate.scheme import Scheme
-from console.operations.rotate.standing import BY_HAND, at_pooler
+from console.operations.rotate.scheme import AtPooler, DirectLogin, Scheme
+from console.operations.rotate.standing import at_pooler
 from console.operations.rotate.steps import Wish, steps_of
 from console.operations.rotate.two_roles_file import TwoRolesFiles
 from console.operations.spec import Survey, Whole
@@ -72,7 +72,7 @@ class RoleSurvey:
         primaries, replicas = self.primaries(readings)
         self._judge_roles(primaries)
         self._judge_secrets(primaries)
-        scheme = Scheme(self.asked.role, poolers, primaries, replicas)
+        scheme = Scheme(self.asked.role, poolers, primaries, replicas, self._direct(poolers))
         self._judge_methods(scheme)
         left = await self._left()
         wish = Wish(
@@ -146,6 +146,17 @@ class RoleSurvey:
             self.warn(
                 f"{bouncer.name}/{place.database} leads to {address}, taken for {found.node.name} by its port"
             )
+
+    def _direct(self, poolers: tuple[AtPooler, ...]) -> tuple[DirectLogin, ...]:
+        """Return where poolers log in with the password itself."""
+        found = [
+            # The line * has no name of its own.
+            DirectLogin(node.name, place.dbname or node.databases[0])
+            for one in poolers
+            for place in one.places
+            if place.logs_in_directly and (node := self.behind[one.bouncer, place.database].node) is not None
+        ]
+        return tuple(dict.fromkeys(found))
 
     async def readings(self) -> Mapping[str, RoleReading]:
         """Read the role on every node behind, and on the primaries of those that are replicas."""
@@ -231,10 +242,6 @@ class RoleSurvey:
         asked = self.asked
         if asked.method == "ab":
             self.refuse("--method ab needs --to: the role that takes over")
-        hand = [method for method in scheme.methods if method in BY_HAND]
-        if hand:
-            names = ", ".join(f"{method.runbook} {method.value}" for method in hand)
-            self.refuse(f"{names}: these steps are for your own hands as yet; --check prints them")
         left = [one.name for one in self.inventory.bouncers if one.name not in self.names()]
         if left and scheme.primaries:
             self.warn(

@@ -100,6 +100,10 @@ def test_a_role_that_cannot_log_in_is_not_known_there(known: Known) -> None:
         (replace(KNOWN, auth_type="trust"), {}, "do not log in by SCRAM"),
         (replace(KNOWN, auth_type="cert"), {}, "do not log in by SCRAM"),
         (KNOWN, {"has_password": True}, "for whoever logs in"),
+        (entry(SecretKind.MD5, auth_type="md5"), {"force_user": "web"}, "only its md5 secret"),
+        (KNOWN, {"auth_user": "web"}, "logs in by a plaintext entry"),
+        (entry(SecretKind.MD5, auth_type="md5"), {"auth_user": "web"}, "only its md5 secret"),
+        (entry(None), {"auth_user": "web"}, "no password of it"),
     ],
 )
 def test_what_cannot_be_rotated_says_why(known: Known, line: dict[str, Any], words: str) -> None:
@@ -121,6 +125,38 @@ def test_an_automatic_database_is_as_the_star_says() -> None:
     known = replace(KNOWN, lines={}, star=replace(PLAIN, name="*"))
     (found,) = places_of(known, (replace(ROW, name="made"),))
     assert (found.database, found.method) == ("made", Method.SCRAM)
+
+
+def test_a_star_that_nobody_used_yet_is_no_place_to_log_in_to() -> None:
+    star = Line("*", "web", has_password=True, auth_user=None, host="pg-1", port=5433)
+    known = replace(KNOWN, star=star)
+    *_, found = places_of(known, (ROW,))
+    assert (found.method, found.host, found.port, found.dbname) == (Method.INLINE, "pg-1", 5433, None)
+    assert found.is_star
+    assert found.is_unproven
+    assert not found.client_may_log_in
+    # Once it has made a database, that is the place.
+    made = replace(ROW, name="made", force_user="web")
+    assert [one.database for one in places_of(known, (ROW, made))] == ["app", "made"]
+
+
+@pytest.mark.parametrize(
+    ("known", "line", "unproven"),
+    [
+        (entry(None), {"force_user": "web", "has_password": True}, True),
+        (entry(SecretKind.PLAINTEXT), {"force_user": "web", "has_password": True}, False),
+        (entry(SecretKind.PLAINTEXT), {"auth_user": "web"}, False),
+        (entry(SecretKind.PLAINTEXT), {"auth_user": "web", "force_user": "other"}, True),
+        (entry(SecretKind.PLAINTEXT, auth_type="cert"), {}, True),
+        (entry(SecretKind.PLAINTEXT), {"force_user": "other"}, False),
+    ],
+)
+def test_a_login_of_the_role_proves_its_server_login_or_does_not(
+    known: Known, line: dict[str, Any], unproven: bool
+) -> None:
+    found = place(known, **line)
+    assert found is not None
+    assert found.is_unproven is unproven
 
 
 # -- what is behind ---------------------------------------------------------------------------------

@@ -17,7 +17,12 @@ STATE = RunState(
     begun_at_s=1.0,
     verifier="SCRAM-SHA-256$1:c2FsdA==$aaa:bbb",
     before={"pg": None},
-    files={"edge": FileState("/etc/users", "0" * 64, "1" * 64)},
+    files={
+        "edge": (
+            FileState("/etc/users", "/srv/users", "0" * 64, "1" * 64),
+            FileState("/etc/pgbouncer.ini", "/etc/pgbouncer.ini", "2" * 64, "3" * 64),
+        )
+    },
 )
 
 
@@ -26,7 +31,10 @@ def test_it_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert files.open_for("shop", "web") is None
     files.write(STATE)
     files.write(STATE.at(Phase.POOLERS))
-    assert files.open_for("shop", "web") == STATE.at(Phase.POOLERS)
+    found = files.open_for("shop", "web")
+    assert found == STATE.at(Phase.POOLERS)
+    assert found.file("edge", "/etc/users") == STATE.files["edge"][0]
+    assert found.file("edge", "/etc/others") is found.file("other", "/etc/users") is None
     assert files.open_for("shop", "other") is None
     assert files.open_for("other", "web") is None
     assert files.path("a1").stat().st_mode & 0o777 == 0o600

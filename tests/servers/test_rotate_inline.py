@@ -43,10 +43,10 @@ def site(workshop: Workshop, make_pgbouncer: MakePgBouncer, tmp_path: Path) -> I
         yield made
 
 
-def inline(site: Site, name: str, version: str, *, entry: str = "") -> PgBouncerServer:
+def inline(site: Site, name: str, version: str, *, entry: str = "", second: str = "late") -> PgBouncerServer:
     """Start a pooler whose database forces the role; clients are `shopper`, whose entry is plaintext."""
     more = f'"{SHOPPER}" "{SHOPPER_WORD}"\n{entry}'
-    return site.add(name, version, entry=None, lines={"app": LINE, "late": LINE}, more=more)
+    return site.add(name, version, entry=None, lines={"app": LINE, second: LINE}, more=more)
 
 
 def with_include(site: Site, server: PgBouncerServer) -> Path:
@@ -70,8 +70,8 @@ def test_passwords_in_lines_are_changed_where_they_stand_and_a_server_connection
 ) -> None:
     old = inline(site, "old", "1.18")
     included = with_include(site, old)
-    # The role has an entry besides, so both files of this pooler change.
-    both = inline(site, "both", "1.26", entry=f'"{ROLE}" "{OLD}"\n')
+    # The role has an entry besides, so both files of this pooler change. Nobody has used its line * yet.
+    both = inline(site, "both", "1.26", entry=f'"{ROLE}" "{OLD}"\n', second="*")
     inis = [old.config_path, included, both.config_path]
     copy = both.config_path.with_name(f"{both.config_path.name}.pooldeck-good")
     both.launcher.write_file(copy, both.config_path.read_text())
@@ -87,7 +87,8 @@ def test_passwords_in_lines_are_changed_where_they_stand_and_a_server_connection
     said = " ".join(said.split())
     assert "pg/app: webshop is let in with the secret, without a pooler between" in said
     assert "a server connection is logged in as webshop for app" in verified(shell, "old")
-    assert "late: nobody has needed a server connection since the RESUME" in said
+    for name in ("late", "*"):
+        assert f"{name}: nobody has needed a server connection since the RESUME" in said
     quoted = "'" + ODD.replace("'", "''") + "'"
     for path, text in before.items():
         assert path.read_text() == text.replace(f"password={OLD}", f"password={quoted}")
@@ -131,8 +132,15 @@ def test_a_secret_that_postgres_does_not_take_after_all_shows_although_only_clie
     assert "clients waited, and no server connection logged in as webshop" in said
     assert "--resume" in said
     limited(site, -1)
+    # With somebody to ask as, no client has to wait for the proof.
+    probe = f'[defaults]\nprobe_user = "{SHOPPER}"\nprobe_password_from = "env:PROBE_WORD"\n'
+    shell.fleet.write_text(shell.fleet.read_text().replace("[defaults]\n", probe))
+    shell.environ["PROBE_WORD"] = SHOPPER_WORD
     code, said = rotate(shell, ROLE, "--yes", "--confirm", "edge", "--resume")
     assert code == 0, said
+    # The pool of the other one may be locked for a while: its logins failed.
+    assert "a server connection is logged in as webshop for" in verified(shell, "edge")
+    assert "late" in verified(shell, "edge")
     assert run_state(shell) is None
 
 

@@ -274,7 +274,7 @@ def test_console_and_guardians_killed_between_commit_and_reload_a_keeper_resumes
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(contextlib.ExitStack())
         lock.enter_context(locked_role(site))
-        words = (ROLE, "--yes", "--confirm", "edge", "--timeout", "6s", "--hold", "8s")
+        words = (ROLE, "--yes", "--confirm", "edge", "--timeout", "3s", "--hold", "6s")
         rotation = stack.enter_context(Rotation(shell, *words))
         until_phase(shell, "postgres")
         guardians = faults.guardians(rotation.process.pid)
@@ -287,6 +287,8 @@ def test_console_and_guardians_killed_between_commit_and_reload_a_keeper_resumes
                 os.kill(pid, signal.SIGKILL)
             rotation.process.wait(10)
         until(lambda: site.paused() == [])
+    # What it sends is what the second guardian would have: RELOAD, and then RESUME.
+    assert site.works_with(NEW)
     left = run_state(shell)
     assert left is not None
     assert left["phase"] == "poolers"

@@ -29,8 +29,7 @@ from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters, Survey, Whole
-from console.operations.suspended import Suspended, look_if_suspended
+from console.operations.spec import Absence, Ask, Look, OpSpec, Outside, Parameters, Survey, Whole
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
 from console.poolers.base import Capability
@@ -254,9 +253,9 @@ class Planner:
         try:
             seen = await self.observe(bouncer)
         except NodeError as error:
-            if spec.suspended is None:
+            if spec.outside is None:
                 raise
-            return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
+            return [await self._from_outside(spec.outside, bouncer, wanted, parameters, error)], [None]
         targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
         asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
@@ -286,25 +285,31 @@ class Planner:
         return asks, radii
 
     async def _from_outside(
-        self, bouncer: Bouncer, wanted: Selected | Sequence[Target], parameters: Parameters, error: NodeError
-    ) -> Ask[Suspended]:
+        self,
+        spec: OpSpec[Any],
+        bouncer: Bouncer,
+        wanted: Selected | Sequence[Target],
+        parameters: Parameters,
+        error: NodeError,
+    ) -> Ask[Any]:
         """Look at a pooler that lets nobody in.
 
         Raises:
-            NodeError: it is not suspended, or one of its databases is meant.
+            NodeError: that is no case for the verb, or one of its databases is meant.
         """
+        assert spec.look_outside is not None, "verbs that need no login say how they look"
         # A command may have to wait for the SSH connection first.
         connect_s = bouncer.connect_timeout_s or self._inventory.defaults.connect_timeout_s
         timeout_s = self.query_timeout_s(bouncer.name) + connect_s
-        seen = await look_if_suspended(bouncer, self._reach.transport, error, timeout_s=timeout_s)
+        seen = await spec.look_outside(Outside(bouncer, error, parameters, self._reach, timeout_s))
         target = Target(bouncer.name)
         meant = [wanted] if isinstance(wanted, Selected) else wanted
         if any(one.database is not None for one in meant):
             raise NodeError(
                 error.phase,
-                "it is suspended as a whole, so its databases cannot be looked at",
+                "nobody is let in, so its databases cannot be looked at",
                 where=bouncer.name,
-                hint=target.command("resume"),
+                hint=target.command(spec.name),
             )
         return Ask(target, seen, parameters, dialect_for(bouncer.kind))
 

@@ -24,6 +24,7 @@ from console.operations.reload_check import expected_reload
 from console.operations.reload_files import ConfigLook, file_facts, look_at_files
 from console.operations.spec import Look
 from console.operations.step import plural, why
+from console.operations.switchover.by_patroni import Patronis, read_patronis
 from console.operations.switchover.choosing import DEFAULT_PORT, leads_to
 from console.operations.switchover.parameters import Address, SwitchoverParameters
 
@@ -36,6 +37,8 @@ class Pair:
 
     old: NodeState | str
     new: NodeState | str
+    patroni: Patronis | str | None = None
+    """None: it has no part in it."""
 
     @property
     def promoted(self) -> bool:
@@ -45,7 +48,10 @@ class Pair:
     @property
     def facts(self) -> Mapping[str, str]:
         """What does not move by itself."""
-        return {"node left": _fact(self.old), "node to take over": _fact(self.new)}
+        facts = {"node left": _fact(self.old), "node to take over": _fact(self.new)}
+        if self.patroni is None:
+            return facts
+        return facts | {"Patroni": self.patroni if isinstance(self.patroni, str) else self.patroni.fact}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,11 @@ async def read_pair(reach: Reach, parameters: SwitchoverParameters, *, timeout_s
         except (NodeError, AdminError) as error:
             return why(error)
 
-    old, new = await asyncio.gather(*(one(node.name) for node in parameters.nodes))
-    return Pair(old, new)
+    (old, new), patroni = await asyncio.gather(
+        asyncio.gather(*(one(node.name) for node in parameters.nodes)),
+        read_patronis(reach, parameters, timeout_s=timeout_s),
+    )
+    return Pair(old, new, patroni)
 
 
 async def look_for_switchover(look: Look) -> SwitchLook:

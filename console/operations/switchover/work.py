@@ -154,6 +154,8 @@ class _Switchover:
         """Add whether the old primary follows by now, once it does or that is not waited for any longer."""
         if self._settling is None:
             return receipt
+        if not self._settling.done():
+            self._job.tell(f"waiting until {self._left.name} is a replica; clients are served meanwhile")
         follows, how = await asyncio.shield(self._settling)
         if follows:
             return replace(receipt, verified=(*receipt.verified, f"Patroni: {how}"))

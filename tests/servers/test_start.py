@@ -18,6 +18,7 @@ from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.operations_kit import until
 from tests.servers.process_kit import FakeSupervisor, ProcessDesk, on_host, relays_of, started_by
 from tests.servers.ssh_kit import SshKit, kit
+from tests.servers.verbs_kit import Load
 
 __all__ = ["kit"]  # a fixture
 
@@ -195,6 +196,7 @@ async def test_what_nobody_knows_how_to_start_is_not_started(
         assert "nobody says how it is started" in await refused(desk)
 
 
+@pytest.mark.under_load("start")
 async def test_of_several_only_those_that_are_down_are_started(
     kit: SshKit, make_pgbouncer: MakePgBouncer
 ) -> None:
@@ -203,8 +205,15 @@ async def test_of_several_only_those_that_are_down_are_started(
     pid = up.pid
     process: dict[str, Process | None] = {"edge": started_by(down), "other": started_by(up)}
     async with on_host(kit, {"edge": down, "other": up}, process=process) as desk:
-        run = desk.submit(await desk.service.plan("start", "all"))
-        first, second = (await run.receipt()).targets
+        with Load(up) as load:
+            run = desk.submit(await desk.service.plan("start", "all"))
+            first, second = (await run.receipt()).targets
+            await load.works_on()
+            assert load.errors == []
+        assert down.adopt()
+        with Load(down) as load:
+            await load.works_on()
+            assert load.errors == []
         assert (first.outcome, second.outcome) == (Outcome.OK, Outcome.NO_CHANGE), (first, second)
         assert up.pid == pid
 

@@ -256,7 +256,7 @@ _SHUTDOWN: OpSpec[Observation] = OpSpec(
     carry_out=carry_out_shutdown,
     verified_by="its sessions end and new logins are refused; while it waits: who is left, read until then",
     undo=None,
-    no_undo_reason="a shutdown cannot be revoked; the process is started again on its host",
+    no_undo_reason="a shutdown cannot be revoked; pooldeck start brings it up again",
     absence=Absence.LASTING,
     look=shutdown.look_for_consoles,
 )

@@ -17,7 +17,7 @@ from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
 from console.model.claims import Claim
-from console.operations.choice import databases_of
+from console.operations.choice import NothingThere, targets_of
 from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.health import waited_already
 from console.operations.lasting import Tally, telling
@@ -229,10 +229,10 @@ class Planner:
         self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
     ) -> Sequence[TargetPlan | LeftOut]:
         bouncer = self._bouncers[chosen.name]
-        asks, radii = await self._read(spec, bouncer, chosen, parameters, radius=True)
-        if not asks:
-            databases = f"no database {chosen.database}" if chosen.database else "nothing of the kind"
-            return [LeftOut(chosen.name, f"{chosen.name} lists {databases}")]
+        try:
+            asks, radii = await self._read(spec, bouncer, chosen, parameters, radius=True)
+        except NothingThere as nothing:
+            return [LeftOut(chosen.name, f"{chosen.name} {nothing}")]
         return [
             target_plan(spec, ask, why=f"named by {selector}", entry=bouncer, radius=radius)
             for ask, radius in zip(asks, radii, strict=True)
@@ -256,23 +256,18 @@ class Planner:
             if spec.outside is None:
                 raise
             return [await self._from_outside(spec.outside, bouncer, wanted, parameters, error)], [None]
-        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
         asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
-        if not targets:
-            return asks, radii
         claims = await self._claims(bouncer.name)
         reader = await self._reach.connector.reader(bouncer.name)
         try:
+            look = Look(
+                *(Target(bouncer.name), seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
+                peers=self._members(bouncer),
+            )
+            targets = await targets_of(spec, wanted, look) if isinstance(wanted, Selected) else wanted
             for target in targets:
-                found = None
-                if spec.look is not None:
-                    found = await spec.look(
-                        Look(
-                            *(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
-                            peers=self._members(bouncer),
-                        )
-                    )
+                found = None if spec.look is None else await spec.look(replace(look, target=target))
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
                 asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
             if radius:

@@ -232,6 +232,9 @@ class OpSpec(Generic[S]):
     spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
+    find: Callable[[Look], Awaitable[tuple[str | None, ...] | str]] | None = None
+    """The same for a bouncer on which `spread` names nothing, by more than its tables; why it is left out
+    where that cannot be told."""
     choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
     """Which bouncers a selector means that names something else, such as the node behind them."""
     work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None

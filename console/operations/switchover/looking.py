@@ -116,6 +116,23 @@ async def look_for_switchover(look: Look) -> SwitchLook:
     return await asyncio.to_thread(_with_files, found, look, config)
 
 
+async def find_by_files(look: Look) -> tuple[str | None, ...] | str:
+    """Find what leads there and is in no table: a line `*` that nobody has used since the start.
+
+    Its bouncer is held as a whole. Only where files say where databases lead and are to be changed.
+    """
+    if look.parameters.retarget == "none":
+        return ()
+    config = await look_at_files(look)
+    if config.texts is None:
+        return f"whether a line * of it leads there is not known: {config.unread}"
+    try:
+        leading = dict(_leading(config.texts, look.parameters.old))
+    except (EditError, IniError) as error:
+        return f"whether a line * of it leads there is not known: {error.message}"
+    return (None,) if _EVERYTHING in leading else ()
+
+
 def _probe_database(look: Look, bouncer: Bouncer) -> str | None:
     if bouncer.probe_user is None:
         return None
@@ -157,6 +174,12 @@ def _with_files(found: SwitchLook, look: Look, config: ConfigLook) -> SwitchLook
         )
     if look.target.database is not None and _EVERYTHING in leading:
         return but("its line * leads there too, and cannot be held apart from databases that lead elsewhere")
+    elsewhere = [one.name for one in seen.databases if not leads_to(one, parameters.old)]
+    if look.target.database is None and _EVERYTHING in leading and elsewhere and not found.pair.promoted:
+        return but(
+            f"its line * leads there and {', '.join(elsewhere)} elsewhere, and neither can be held without "
+            "the other; --bouncers leaves it out"
+        )
     judged = lint(
         texts,
         seen.config,

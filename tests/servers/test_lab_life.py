@@ -206,6 +206,8 @@ def test_up_brings_back_a_bouncer_that_shuts_down(make_lab: MakeLab) -> None:
     told: list[str] = []
     with lab.bouncers["edge-1a"].admin() as console:
         console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+        states = {process.name: process.state for process in Lab.status(lab.directory).processes}
+        assert (states["edge-1a"], states["edge-1b"]) == ("draining", "running")
         again = Lab.up(lab.directory, progress=told.append)
     assert again.started == ("edge-1a",)
     assert told[0] == "ending edge-1a: told to shut down"

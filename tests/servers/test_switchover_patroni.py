@@ -85,20 +85,6 @@ def test_what_patroni_does_not_do_is_undone(kept: tuple[Pair, FakePatroni], faul
     _is_as_before(made)
 
 
-def test_a_login_that_patroni_does_not_take_is_told(kept: tuple[Pair, FakePatroni]) -> None:
-    made, patroni = kept
-    asked = list(patroni.asked)
-    made.shell.environ["PATRONI_WORD"] = "another"
-    try:
-        done = made.shell(*_agreed(made))
-    finally:
-        made.shell.environ["PATRONI_WORD"] = WORD
-    assert done.returncode == 1, done.stderr
-    assert "it wants the right login (patroni_user, patroni_password_from)" in " ".join(done.stdout.split())
-    assert patroni.asked == asked
-    _is_as_before(made)
-
-
 def test_a_patroni_that_says_nothing_leaves_it_open(kept: tuple[Pair, FakePatroni]) -> None:
     """Clients are let go at their time; what Patroni will do nobody knows."""
     made, patroni = kept

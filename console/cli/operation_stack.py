@@ -94,6 +94,7 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past, *, may
     from console.operations.rotate.run_file import RunFiles
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
+    from console.postgres.patroni import PatroniApi
     from console.postgres.role_pairs import PostgresRolePairs
     from console.postgres.roles import PostgresRoles
     from console.postgres.sessions import PostgresNodes
@@ -106,6 +107,7 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past, *, may
         transport=stack.transport,
         nodes=PostgresNodes(connector, inventory),
         switching=PostgresSwitching(connector),
+        patronis=PatroniApi(inventory, stack.transport, stack.credentials),
         clients=stack.connector,
         roles=PostgresRoles(connector),
         pairs=PostgresRolePairs(connector),

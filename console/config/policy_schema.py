@@ -21,7 +21,7 @@ from console.model.fleet import Environment
 VERBS = (
     *("pause", "resume", "reload", "reconnect", "disable", "enable", "kill", "kill-client", "shutdown"),
     *("set", "cancel", "terminate", "mend", "rotate", "config set", "config push", "config rollback"),
-    *("restart", "switchover"),
+    *("restart", "start", "switchover"),
 )
 """Every verb that a rule can name. A rule for a verb that does not exist would protect nothing, unnoticed."""
 

@@ -33,6 +33,9 @@ PasswordSource = Annotated[
 SYSTEM_ROOTS = Path("system")
 """`sslrootcert = "system"`: libpq 16 and later take the certificate authorities the machine trusts."""
 
+_URL = re.compile(r"^(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s@\[\]]+)(:(?P<port>\d{1,5}))?/?$")
+PatroniUrl = Annotated[str, StringConstraints(pattern=_URL.pattern.replace("?P<", "?<"))]
+"""`http://host:port`, without a user in it."""
 _TCP = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s]+):(?P<port>\d{1,5})$")
 
 
@@ -216,9 +219,26 @@ class PostgresNode(Placed):
     """Changes things there; what it must be allowed to, each verb says. None: `user` does."""
     admin_password_from: PasswordSource | None = None
     """Wins over `password_from` for the admin user."""
+    patroni: PatroniUrl | None = None
+    """Patroni's REST API on this node, as seen from `host` when it has one. None: no Patroni runs it."""
+    patroni_user: Text | None = None
+    """For what changes something (`restapi.authentication`). None: no login."""
+    patroni_password_from: PasswordSource | None = None
+    """Of `patroni_user`; nothing stands in for it."""
+    patroni_cafile: Path | None = None
+    """With https: who must have signed its certificate. None: whom this machine trusts."""
     labels: dict[Label, str] = {}
     connect_timeout_s: Seconds | None = None
     query_timeout_s: Seconds | None = None
+
+    @property
+    def patroni_address(self) -> tuple[str, str, int] | None:
+        """Scheme, host and port of `patroni`."""
+        found = _URL.match(self.patroni) if self.patroni else None
+        if found is None:
+            return None
+        scheme = found["scheme"]
+        return scheme, found["host"].strip("[]"), int(found["port"] or (443 if scheme == "https" else 80))
 
 
 class Inventory(Strict):

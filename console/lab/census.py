@@ -15,10 +15,10 @@ from typing import Literal
 from console.errors import LabError
 from console.lab.bouncer import find_daemon
 from console.lab.process import ProcessId, end, end_family, owner_of, read_stat, recorded
-from console.lab.sockets import command_line, holders
+from console.lab.sockets import command_line, holders, listeners, socket_inodes
 from console.lab.state import LabState, ServerRecord, read_state
 
-ProcessState = Literal["running", "held", "dead", "not started", "ended"]
+ProcessState = Literal["running", "draining", "held", "dead", "not started", "ended"]
 RUN_DIR = "run"
 END_ORDER = ("tool", "load", "pgbouncer", "sshd", "replica", "postgres")
 PATIENCE_S = {"postgres": 10.0, "replica": 10.0, "load": 2.0}
@@ -29,7 +29,8 @@ class ProcessStatus:
     """One process of a lab, now.
 
     Attributes:
-        state: `running`; `held` (SIGSTOP); `dead` (it ended without being told); `not started`;
+        state: `running`; `draining` (a bouncer that shuts down: it serves its last clients and takes no new
+            ones); `held` (SIGSTOP); `dead` (it ended without being told); `not started`;
             `ended` (load whose time is over).
         pid: None unless it runs or is held.
     """
@@ -90,12 +91,19 @@ def status_of(directory: Path, state: LabState, *, owner_uid: int) -> LabStatus:
             word = "not started" if not started else "ended" if record.kind == "load" else "dead"
         elif stat.state in "Tt":
             word = "held"
+        elif record.kind == "pgbouncer" and _drains(stat.pid, record.port):
+            word = "draining"
         pid = None if stat is None else stat.pid
         found.append(ProcessStatus(record.name, record.kind, word, pid, record.port, record.version))
     loaded = any(process.kind == "load" and process.pid is not None for process in found)
     return LabStatus(
         directory, directory / "fleet.toml", tuple(found), state.load_ends_at_s if loaded else None
     )
+
+
+def _drains(pid: int, port: int | None) -> bool:
+    """Say whether a bouncer has closed its port; not of one whose sockets may not be seen."""
+    return bool(socket_inodes(pid)) and all(one.port != port for one in listeners([pid]))
 
 
 def end_all(directory: Path, *, owner_uid: int) -> tuple[str, ...]:

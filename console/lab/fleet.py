@@ -30,6 +30,7 @@ from console.lab.request import wanted_state
 from console.lab.secrets import Secrets
 from console.lab.server import CLASH_ATTEMPTS, Server, program
 from console.lab.sshd import KeyPair, SshServer
+from console.lab.standing import mend, take_roles, was_left
 from console.lab.state import LabState, ServerRecord, locked, read_state, write_state
 from console.lab.tls import CertificateAuthority
 from console.model.version import Version
@@ -48,7 +49,7 @@ class Lab:
 
     Attributes:
         directory: the folder; `inventory_path` and `lab.json` are in it.
-        primary, replica: the Postgres servers.
+        primary, replica: the Postgres servers; after a switchover `replica` is the one that leads.
         bouncers: by name, in the inventory's order.
         hosts: the SSH servers by host name.
         started: names of what this object's `up` started; empty when everything ran.
@@ -69,6 +70,7 @@ class Lab:
         self.authority = CertificateAuthority(directory / "tls", launcher, clock=clock)
         self.primary = self._postgres("primary", None)
         self.replica = self._postgres("replica", self.primary)
+        self._leader, self._follower = take_roles(self.primary, self.replica)
         self.hosts = {name: self._host(name) for name in hosts_of(self.plans)}
         self.bouncers = self._bouncers()
         self._aim()
@@ -233,7 +235,7 @@ class Lab:
         peering = len(peers) > 1 and can_peer([peer.version for peer in peers])
         for plan in self.plans:
             server = self.bouncers[plan.name]
-            target = self.primary if plan.serves == "primary" else self.replica
+            target = self._leader if plan.serves == "primary" else self._follower
             where = f"host={target.host} port={target.port} dbname={APP_DATABASE}"
             server.databases = {
                 "app": f"{where} pool_mode=transaction",
@@ -252,13 +254,19 @@ class Lab:
         if leaving:
             progress(f"ending {', '.join(server.name for server in leaving)}: told to shut down")
             self._all([server.stop for server in leaving])
+        left = [self._follower] if was_left(self._follower) else []
+        for node in left:
+            progress(f"making {node.name} a replica of {self._leader.name}, which was promoted")
+            node.discard()
         missing = [server for server in self.servers.values() if not server.running]
         self._save()
         try:
             if missing:
                 progress(f"starting {', '.join(server.name for server in missing)}")
-            self._all([self.primary.start, *(host.start for host in self.hosts.values())])
-            self._all([self.replica.start, lambda: create_tables(self.primary)])
+            self._all([self._leader.start, *(host.start for host in self.hosts.values())])
+            for what in mend(self._leader, self.secrets):
+                progress(f"put right: {what}")
+            self._all([self._follower.start, lambda: create_tables(self._leader)])
             self._aim()
             alone = [self.bouncers[plan.name] for plan in self.plans if plan.peer_id is None]
             self._all([self._start_peers, *(server.start for server in alone)])
@@ -294,8 +302,8 @@ class Lab:
 
     def _tell_running(self) -> None:
         """Let servers that ran already know when something they point at has moved."""
-        if self.replica.write_config():
-            self.replica.send_signal(signal.SIGHUP)
+        if self._follower.write_config():
+            self._follower.send_signal(signal.SIGHUP)
         for server in self.bouncers.values():
             if server.write_config():
                 server.send_signal(signal.SIGHUP)

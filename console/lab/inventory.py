@@ -14,7 +14,7 @@ import tomli_w
 from console.lab.bouncer import PgBouncerServer
 from console.lab.layout import PEER_GROUP, BouncerPlan
 from console.lab.postgres import APP_DATABASE, PostgresServer
-from console.lab.secrets import ADMIN, MONITOR, SUPERUSER
+from console.lab.secrets import ADMIN, MONITOR, PROBE, SUPERUSER
 from console.lab.sshd import SshServer
 
 FLEET_NAME = "lab"
@@ -35,6 +35,8 @@ def fleet_toml(
             "admin_user": ADMIN,
             "monitor_user": MONITOR,
             "password_from": f"pgpass:{directory / 'pgpass'}",
+            "probe_user": PROBE,
+            "probe_database": APP_DATABASE,
         },
         "hosts": {name: _host(directory, server) for name, server in hosts.items()},
         "bouncers": [_bouncer(directory, plan, server) for plan, server in bouncers],
@@ -88,5 +90,5 @@ def _postgres(server: PostgresServer) -> dict[str, Any]:
         "databases": [APP_DATABASE],
         "user": MONITOR,
         "admin_user": SUPERUSER,
-        "labels": {"zone": "a" if server.role == "primary" else "b"},
+        "labels": {"zone": "a" if server.name == "primary" else "b"},
     }

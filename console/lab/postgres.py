@@ -87,6 +87,22 @@ class PostgresServer(Server):
         return "primary" if self.primary is None else "replica"
 
     @property
+    def is_standby(self) -> bool:
+        """Whether its data folder is a replica's; a promotion ends that."""
+        return (self.data_dir / "standby.signal").exists()
+
+    @property
+    def timeline(self) -> int:
+        """The timeline it is on: 1, and one more for each promotion of it or of what it was copied from."""
+        histories = (self.data_dir / "pg_wal").glob("????????.history")
+        return max((int(path.stem, 16) for path in histories), default=1)
+
+    def discard(self) -> None:
+        """Stop it and forget its data; the next start copies its primary."""
+        self.stop()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    @property
     def version(self) -> str:
         """The server's version, `15.18`, as its program says."""
         said = self.launcher.tool(

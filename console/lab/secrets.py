@@ -20,6 +20,8 @@ ADMIN = "pooldeck_admin"
 MONITOR = "pooldeck_monitor"
 """In `stats_users` of every lab bouncer; on Postgres in `pg_monitor` and `pg_signal_backend`."""
 APP_USERS = ("app", "worker", "reports")
+PROBE = APP_USERS[1]
+"""Logs in through the bouncers to see that clients are served."""
 ROLES = (SUPERUSER, REPLICATOR, ADMIN, MONITOR, *APP_USERS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,70 @@ class Writing:
     read_only: bool
     writers: int
     """Other sessions in a transaction that has written."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatroniMember:
+    """One member, as `GET /cluster` lists it."""
+
+    name: str
+    role: str
+    """`leader`, `standby_leader`, `replica`, `sync_standby`, `quorum_standby`."""
+    state: str
+    """`running`, `streaming`, `starting`, `stopped` and such."""
+    api: tuple[str, int] | None
+    """Host and port of its REST API; None: not told."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it has the leader key."""
+        return self.role == "leader"
+
+
+@dataclass(frozen=True, slots=True)
+class PatroniView:
+    """Patroni as one node's REST API tells it: `GET /patroni` and `GET /cluster`."""
+
+    name: str | None
+    """What Patroni calls this node; None: this Patroni does not tell."""
+    scope: str | None
+    """The cluster's name; None: not told."""
+    version: str | None
+    role: str
+    """`primary` (`master` before 4.0), `replica`, `standby_leader`, `uninitialized`."""
+    state: str
+    members: tuple[PatroniMember, ...]
+    is_paused: bool
+    """Maintenance mode: Patroni fails nothing over by itself."""
+    is_scheduled: bool
+    """A switchover is scheduled."""
+
+    @property
+    def leader(self) -> str | None:
+        """Patroni's name of the leader; None: there is none now."""
+        return next((one.name for one in self.members if one.leads), None)
+
+    def member(self, name: str) -> PatroniMember | None:
+        """Return the member of that name."""
+        return next((one for one in self.members if one.name == name), None)
+
+
+class AskedFor(StrEnum):
+    """What became of a switchover that Patroni was asked for."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """Nothing was begun."""
+    FAILED = "failed"
+    """It was begun and came to nothing; Patroni tries it no longer."""
+    NOT_KNOWN = "not known"
+    """It may yet be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Patroni's answer."""
+
+    outcome: AskedFor
+    text: str
+    """Its own words."""

@@ -1,4 +1,7 @@
-"""From what a selector chose on a bouncer to targets, by what the bouncer lists. Pure (traps T2, T23)."""
+"""From what a selector chose on a bouncer to targets, by what the bouncer lists (traps T2, T23).
+
+Pure, but for what a verb looks up itself where the bouncer lists nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,28 @@ from console.config.selector import Selected
 from console.errors import UsageError
 from console.model.derive import ADMIN_DATABASE
 from console.operations.observe import Observation
-from console.operations.spec import OpSpec, Parameters, Scope
+from console.operations.spec import Look, OpSpec, Parameters, Scope
 from console.operations.target import Target
+
+
+class NothingThere(Exception):
+    """A bouncer has nothing of what is meant; the text says so, without its name."""
+
+
+async def targets_of(spec: OpSpec[Any], chosen: Selected, look: Look) -> Sequence[Target]:
+    """Return the targets that are meant on the bouncer of `look`.
+
+    Raises:
+        NothingThere: none is. UsageError: as `databases_of`. NodeError: it did not answer.
+    """
+    targets = databases_of(spec, chosen, look.observation, look.parameters)
+    if targets:
+        return targets
+    words = f"lists {f'no database {chosen.database}' if chosen.database else 'nothing of the kind'}"
+    found = await spec.find(look) if spec.find is not None and chosen.database is None else ()
+    if not found or isinstance(found, str):
+        raise NothingThere(f"{words}{f'; {found}' if found else ''}")
+    return [Target(chosen.name, database) for database in found]
 
 
 def databases_of(

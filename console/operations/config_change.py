@@ -89,7 +89,8 @@ async def look_at_change(look: Look, make: Make) -> ConfigChange:
     before = await look_at_files(look)
     if before.host is None or before.texts is None:
         return ConfigChange(before, refused=f"its files cannot be read: {before.unread}")
-    reader = ConfigReader(before.host, look.observation, look.node, before.timeout_s)
+    seen = look.observation
+    reader = ConfigReader(before.host, seen.config, seen.version, look.node, before.timeout_s)
     main = before.texts.file(before.texts.root)
     if main.content is None:
         return ConfigChange(before, refused=f"{main.path}: {main.why}")

@@ -218,7 +218,7 @@ class _Ending:
         step = self._step
         refused = await self._refuses()
         start = step.ask.found.start
-        after = (start,) if start is not None else ()
+        after = (step.target.command("start"), start) if start is not None else ()
         verified = (f"the answer was {tag}", seen) if tag is not None else (seen,)
         if refused:
             return step.receipt(

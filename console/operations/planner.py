@@ -17,7 +17,7 @@ from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.config.selector import Besides, Selected, parse_selector
 from console.errors import NodeError, PooldeckError, UsageError
 from console.model.claims import Claim
-from console.operations.choice import databases_of
+from console.operations.choice import NothingThere, targets_of
 from console.operations.groups import GroupCheck, check_groups, mixed_peers, peers_of
 from console.operations.health import waited_already
 from console.operations.lasting import Tally, telling
@@ -29,8 +29,7 @@ from console.operations.reach import Reach
 from console.operations.registry import REGISTRY
 from console.operations.rollout import Rollout, parse_serial, waves
 from console.operations.sessions import WriteSession, close_quietly
-from console.operations.spec import Absence, Ask, Look, OpSpec, Parameters, Survey, Whole
-from console.operations.suspended import Suspended, look_if_suspended
+from console.operations.spec import Absence, Ask, Look, OpSpec, Outside, Parameters, Survey, Whole
 from console.operations.target import Target
 from console.operations.target_plan import target_plan
 from console.poolers.base import Capability
@@ -230,10 +229,10 @@ class Planner:
         self, spec: OpSpec[Any], chosen: Selected, parameters: Parameters, selector: str
     ) -> Sequence[TargetPlan | LeftOut]:
         bouncer = self._bouncers[chosen.name]
-        asks, radii = await self._read(spec, bouncer, chosen, parameters, radius=True)
-        if not asks:
-            databases = f"no database {chosen.database}" if chosen.database else "nothing of the kind"
-            return [LeftOut(chosen.name, f"{chosen.name} lists {databases}")]
+        try:
+            asks, radii = await self._read(spec, bouncer, chosen, parameters, radius=True)
+        except NothingThere as nothing:
+            return [LeftOut(chosen.name, f"{chosen.name} {nothing}")]
         return [
             target_plan(spec, ask, why=f"named by {selector}", entry=bouncer, radius=radius)
             for ask, radius in zip(asks, radii, strict=True)
@@ -254,26 +253,21 @@ class Planner:
         try:
             seen = await self.observe(bouncer)
         except NodeError as error:
-            if spec.suspended is None:
+            if spec.outside is None:
                 raise
-            return [await self._from_outside(bouncer, wanted, parameters, error)], [None]
-        targets = wanted if not isinstance(wanted, Selected) else databases_of(spec, wanted, seen, parameters)
+            return [await self._from_outside(spec.outside, bouncer, wanted, parameters, error)], [None]
         asks: list[Ask[Any]] = []
         radii: list[Radius | None] = []
-        if not targets:
-            return asks, radii
         claims = await self._claims(bouncer.name)
         reader = await self._reach.connector.reader(bouncer.name)
         try:
+            look = Look(
+                *(Target(bouncer.name), seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
+                peers=self._members(bouncer),
+            )
+            targets = await targets_of(spec, wanted, look) if isinstance(wanted, Selected) else wanted
             for target in targets:
-                found = None
-                if spec.look is not None:
-                    found = await spec.look(
-                        Look(
-                            *(target, seen, parameters, bouncer, reader, dialect, self._reach, timeout_s),
-                            peers=self._members(bouncer),
-                        )
-                    )
+                found = None if spec.look is None else await spec.look(replace(look, target=target))
                 long, most_s = self._rules.allow_long_pause, self._rules.max_pause_s
                 asks.append(Ask(target, seen, parameters, dialect, found, long, most_s, claims))
             if radius:
@@ -286,25 +280,31 @@ class Planner:
         return asks, radii
 
     async def _from_outside(
-        self, bouncer: Bouncer, wanted: Selected | Sequence[Target], parameters: Parameters, error: NodeError
-    ) -> Ask[Suspended]:
+        self,
+        spec: OpSpec[Any],
+        bouncer: Bouncer,
+        wanted: Selected | Sequence[Target],
+        parameters: Parameters,
+        error: NodeError,
+    ) -> Ask[Any]:
         """Look at a pooler that lets nobody in.
 
         Raises:
-            NodeError: it is not suspended, or one of its databases is meant.
+            NodeError: that is no case for the verb, or one of its databases is meant.
         """
+        assert spec.look_outside is not None, "verbs that need no login say how they look"
         # A command may have to wait for the SSH connection first.
         connect_s = bouncer.connect_timeout_s or self._inventory.defaults.connect_timeout_s
         timeout_s = self.query_timeout_s(bouncer.name) + connect_s
-        seen = await look_if_suspended(bouncer, self._reach.transport, error, timeout_s=timeout_s)
+        seen = await spec.look_outside(Outside(bouncer, error, parameters, self._reach, timeout_s))
         target = Target(bouncer.name)
         meant = [wanted] if isinstance(wanted, Selected) else wanted
         if any(one.database is not None for one in meant):
             raise NodeError(
                 error.phase,
-                "it is suspended as a whole, so its databases cannot be looked at",
+                "nobody is let in, so its databases cannot be looked at",
                 where=bouncer.name,
-                hint=target.command("resume"),
+                hint=target.command(spec.name),
             )
         return Ask(target, seen, parameters, dialect_for(bouncer.kind))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from console.operations.role_pairs import RolePairs
     from console.operations.roles import Logins, Roles, Wallet
     from console.operations.rotate.run_file import RunFiles
-    from console.operations.switchover.nodes import ClientSide, SwitchNodes
+    from console.operations.switchover.nodes import ClientSide, PatroniNodes, SwitchNodes
     from console.transport.base import Transport
 
 
@@ -50,6 +50,8 @@ class Reach:
     """What earlier runs left; None: it is not looked at."""
     switching: SwitchNodes | None = None
     """Postgres nodes, to move clients from one to another; None: no verb can."""
+    patronis: PatroniNodes | None = None
+    """Patroni's REST API, where it runs Postgres nodes; None: it cannot be asked."""
     clients: ClientSide | None = None
     """Logins through poolers as clients make them; None: none can be tried."""
     locks: BouncerLocks | None = None

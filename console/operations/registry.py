@@ -40,7 +40,8 @@ from console.operations.resume_suspended import (
 from console.operations.rotate.spec import ROTATE_SPEC
 from console.operations.signalling import carry_out_cancel, carry_out_terminate
 from console.operations.spec import Absence, OpSpec, Parameters, Scope
-from console.operations.suspended import Suspended
+from console.operations.start.operation import START
+from console.operations.suspended import Suspended, look_outside
 from console.operations.switchover.spec import SWITCHOVER
 from console.operations.verb import Verb
 from console.poolers.base import Capability
@@ -70,6 +71,7 @@ def _on_suspended(verb: Verb) -> OpSpec[Suspended]:
         rescues=True,
         facts=suspended_facts,
         in_shell=True,
+        look_outside=look_outside,
     )
 
 
@@ -115,7 +117,7 @@ _RESUME: OpSpec[Observation] = OpSpec(
     no_undo_reason="pausing again would be a new pause, to be planned and confirmed as one",
     rescues=True,
     serial="100%",
-    suspended=_on_suspended(verbs.RESUME),
+    outside=_on_suspended(verbs.RESUME),
 )
 _RELOAD: OpSpec[Observation] = OpSpec(
     verb=verbs.RELOAD,
@@ -254,7 +256,7 @@ _SHUTDOWN: OpSpec[Observation] = OpSpec(
     carry_out=carry_out_shutdown,
     verified_by="its sessions end and new logins are refused; while it waits: who is left, read until then",
     undo=None,
-    no_undo_reason="a shutdown cannot be revoked; the process is started again on its host",
+    no_undo_reason="a shutdown cannot be revoked; pooldeck start brings it up again",
     absence=Absence.LASTING,
     look=shutdown.look_for_consoles,
 )
@@ -330,7 +332,7 @@ _MEND: OpSpec[Observation] = OpSpec(
     serial="100%",
     look=look_for_left,
     spread=mend_targets,
-    suspended=_on_suspended(verbs.MEND),
+    outside=_on_suspended(verbs.MEND),
 )
 
 _POOLER_VERBS: tuple[OpSpec[Observation], ...] = (
@@ -345,6 +347,7 @@ REGISTRY: Mapping[str, OpSpec[Any]] = MappingProxyType(
     | {ROTATE_SPEC.name: ROTATE_SPEC}
     | {spec.name: spec for spec in CONFIG_SPECS}
     | {RESTART.name: RESTART}
+    | {START.name: START}
     | {SWITCHOVER.name: SWITCHOVER}
 )
 """By command name, in the order of `verbs.VERBS`."""

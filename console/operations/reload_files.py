@@ -15,8 +15,8 @@ from console.config.pgbouncer_lint_files import Lint, Wanted, lint, wanted
 from console.config.pgbouncer_texts import ConfigTexts, HostFile, Trouble
 from console.config.schema import Bouncer
 from console.model.rows import Setting
+from console.model.version import Version
 from console.operations.config_files import HostFiles, files_of
-from console.operations.observe import Observation
 from console.operations.outcome import NOTHING
 from console.operations.reload_check import read_peers
 from console.operations.spec import Look
@@ -106,7 +106,7 @@ async def look_at_files(look: Look) -> ConfigLook:
         return ConfigLook(files)
     # A command may have to wait for the SSH connection first.
     timeout_s = look.timeout_s + (bouncer.connect_timeout_s or look.timeout_s)
-    reader = ConfigReader(files, seen, bouncer, timeout_s)
+    reader = ConfigReader(files, seen.config, seen.version, bouncer, timeout_s)
     root, folder, assumed = await reader.place()
     if root is None:
         return ConfigLook("the path of its configuration file is not known")
@@ -127,19 +127,27 @@ async def look_at_files(look: Look) -> ConfigLook:
 class ConfigReader:
     """Reads the files of one pooler; several at a time."""
 
-    def __init__(self, files: HostFiles, seen: Observation, bouncer: Bouncer, timeout_s: float) -> None:
+    def __init__(
+        self,
+        files: HostFiles,
+        running: Mapping[str, Setting],
+        version: Version,
+        bouncer: Bouncer,
+        timeout_s: float,
+    ) -> None:
         self._files = files
-        self._seen = seen
+        self._running = running
+        self._version = version
         self._bouncer = bouncer
         self._timeout_s = timeout_s
 
     async def place(self) -> tuple[str | None, str, bool]:
         """Return the main file, the working folder, and whether that one is a guess."""
-        own = _value(self._seen.config, "conffile")
+        own = _value(self._running, "conffile")
         root = own if own.startswith("/") or not self._bouncer.config_file else self._bouncer.config_file
         if not root:
             return None, "/", True
-        pid_file = _value(self._seen.config, "pidfile")
+        pid_file = _value(self._running, "pidfile")
         if not pid_file and self._bouncer.process is not None and self._bouncer.process.pid_file is not None:
             pid_file = str(self._bouncer.process.pid_file)
         folder = None
@@ -174,8 +182,8 @@ class ConfigReader:
         return await asyncio.to_thread(
             lint,
             texts,
-            self._seen.config,
-            self._seen.version,
+            self._running,
+            self._version,
             admin_user=self._bouncer.admin_user,
             monitor_user=self._bouncer.monitor_user,
         )
@@ -209,7 +217,7 @@ class ConfigReader:
         return GoodCopies(found, await self.judge(await self.gather(start)), hindered)
 
     def _wanted(self, texts: ConfigTexts) -> Wanted:
-        return wanted(texts, self._seen.config, self._seen.version)
+        return wanted(texts, self._running, self._version)
 
 
 def _notices(bouncer: Bouncer, texts: ConfigTexts) -> Iterable[str]:

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from console.guard.verdict import Tier
 from console.model.claims import Claim
 from console.operations.observe import Observation
-from console.operations.suspended import Suspended
 from console.operations.target import Target
 from console.operations.verb import Verb
 from console.poolers.base import Capability, Dialect
@@ -23,6 +22,7 @@ from console.poolers.base import Capability, Dialect
 if TYPE_CHECKING:
     from console.config.schema import Bouncer, Inventory, PostgresNode
     from console.config.selector import Selected
+    from console.errors import NodeError
     from console.operations.holding import Held
     from console.operations.job import Job
     from console.operations.outcome import TargetReceipt
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from console.operations.step import Step
 
 S = TypeVar("S")
-"""What is observed: an `Observation` of a pooler, one that is `Suspended`, or what a verb on nodes reads."""
+"""What is observed: an `Observation` of a pooler, what is seen of one that lets nobody in, or what a verb on
+nodes reads."""
 
 
 class Parameters(BaseModel):
@@ -101,6 +102,19 @@ class Look:
     timeout_s: float
     peers: tuple[Bouncer, ...] = ()
     """The other members of its peer group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the look at a pooler that lets nobody in may use. It only asks."""
+
+    bouncer: Bouncer
+    error: NodeError
+    """How the login ended."""
+    parameters: Any
+    reach: Reach
+    timeout_s: float
+    """For each command on its host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +222,11 @@ class OpSpec(Generic[S]):
     """What a permit is bound to; None: what an `Observation` tells, and what `look` found."""
     in_shell: bool = False
     """Its statements are commands for a shell on the target's host."""
-    suspended: OpSpec[Suspended] | None = None
-    """What it is where a pooler lets nobody in because it is suspended; None: it needs a login."""
+    outside: OpSpec[Any] | None = None
+    """What it is where a pooler lets nobody in; None: it needs a login."""
+    look_outside: Callable[[Outside], Awaitable[S]] | None = None
+    """Of what is an `outside`: how such a pooler is looked at. It raises NodeError where that is no case for
+    the verb."""
     survey: Callable[[Survey[S]], Awaitable[Whole]] | None = None
     """What is said of all targets together, for verbs that work on them as one."""
     conduct: Callable[[Job], Awaitable[tuple[TargetReceipt, ...]]] | None = None
@@ -217,6 +234,9 @@ class OpSpec(Generic[S]):
     spread: Callable[[Observation, Any], tuple[str | None, ...]] | None = None
     """The targets on a bouncer that a selector names as a whole: databases, None for the pooler itself.
     None: the pooler itself."""
+    find: Callable[[Look], Awaitable[tuple[str | None, ...] | str]] | None = None
+    """The same for a bouncer on which `spread` names nothing, by more than its tables; why it is left out
+    where that cannot be told."""
     choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
     """Which bouncers a selector means that names something else, such as the node behind them."""
     work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None
@@ -229,7 +249,7 @@ class OpSpec(Generic[S]):
 
     def on(self, seen: object) -> OpSpec[Any]:
         """Return what it is on a target that was seen like this."""
-        return self.suspended if self.suspended is not None and isinstance(seen, Suspended) else self
+        return self if self.outside is None or isinstance(seen, Observation) else self.outside
 
     @property
     def undone_by_stop(self) -> bool:

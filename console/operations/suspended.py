@@ -16,6 +16,7 @@ from console.errors import DeadlineError, NodeError, Phase
 from console.hosts.commands import IN_CONTAINERS, HostCommands, commands_of
 from console.hosts.listeners import Listener, Listeners, listeners_on
 from console.hosts.processes import STOPPED, HostProcesses, Process
+from console.operations.spec import Outside
 from console.poolers.connect import route_of
 from console.transport.base import TcpAddress, Transport, UnixAddress
 from console.transport.shell import command_line
@@ -88,6 +89,12 @@ async def look_if_suspended(
         raise case.not_asked(commands, trouble) from trouble
     process = case.judge(commands, found)
     return Suspended(bouncer.name, str(case.address), case.silence, process, processes)
+
+
+async def look_outside(outside: Outside) -> Suspended:
+    """See `look_if_suspended`."""
+    transport = outside.reach.transport
+    return await look_if_suspended(outside.bouncer, transport, outside.error, timeout_s=outside.timeout_s)
 
 
 class _Case:

@@ -14,6 +14,7 @@ from console.operations.verb import BOUNCERS, Option, Verb
 from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
 from console.operations.verbs_restart import RESTART
 from console.operations.verbs_rotate import ROTATE
+from console.operations.verbs_start import START
 
 GROUPS: Mapping[str, str] = MappingProxyType(
     {"config": "Compare and change the configuration files of bouncers."}
@@ -247,5 +248,6 @@ VERBS: tuple[Verb, ...] = (
     *(KILL, KILL_CLIENT, SHUTDOWN, SET, CANCEL, TERMINATE, MEND, ROTATE),
     *(CONFIG_SET, CONFIG_PUSH, CONFIG_ROLLBACK),
     RESTART,
+    START,
     SWITCHOVER,
 )

@@ -32,7 +32,9 @@ class Pair:
         versions: Sequence[str | None],
         *,
         ini: Mapping[str, Any] | None = None,
+        of_nodes: Mapping[str, str] | None = None,
     ) -> None:
+        self._of_nodes = of_nodes or {}
         place = workshop.place("pair")
         self.primary = workshop.keep(
             PostgresServer("primary", place / "p", workshop.launcher, workshop.secrets)
@@ -69,7 +71,7 @@ user = "{SUPERUSER}"
 password_from = "env:SUPER_WORD"
 admin_user = "{SUPERUSER}"
 admin_password_from = "env:SUPER_WORD"
-"""
+{self._of_nodes.get(node.name, "")}"""
             for node in (self.primary, self.replica)
         )
 
@@ -124,10 +126,19 @@ def pair(
     versions: Sequence[str | None] = (None,),
     *,
     ini: Mapping[str, Any] | None = None,
+    of_nodes: Mapping[str, str] | None = None,
 ) -> Iterator[Pair]:
-    """Bring a pair up and take it down."""
+    """Bring a pair up and take it down.
+
+    Args:
+        workshop: makes its servers.
+        folder: for the inventory and the state.
+        versions: of the bouncers.
+        ini: settings of each.
+        of_nodes: more lines for the `[[postgres]]` entries `primary` and `replica`.
+    """
     try:
-        made = Pair(workshop, folder, versions, ini=ini)
+        made = Pair(workshop, folder, versions, ini=ini, of_nodes=of_nodes)
         with made.shell:
             yield made
     finally:

@@ -19,6 +19,7 @@ from console.lab.fleet import Lab
 from console.lab.ports import LOOPBACK
 from console.lab.process import owner_of, read_stat, recorded, server_account, wait_until
 from console.lab.sockets import command_line
+from tests.faults.fault_kit import LabShell
 from tests.harness.servers import MakeLab, MakePgBouncer, pgbouncer_executable
 
 
@@ -205,6 +206,8 @@ def test_up_brings_back_a_bouncer_that_shuts_down(make_lab: MakeLab) -> None:
     told: list[str] = []
     with lab.bouncers["edge-1a"].admin() as console:
         console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+        states = {process.name: process.state for process in Lab.status(lab.directory).processes}
+        assert (states["edge-1a"], states["edge-1b"]) == ("draining", "running")
         again = Lab.up(lab.directory, progress=told.append)
     assert again.started == ("edge-1a",)
     assert told[0] == "ending edge-1a: told to shut down"
@@ -346,3 +349,38 @@ def test_sessions_of_a_crashed_host_are_ended_too(make_lab: MakeLab) -> None:
         assert session.poll() is None
         Lab.down(lab.directory)
         assert session.wait(timeout=5) == 255
+
+
+def test_a_lab_that_was_worked_on_is_put_right(make_lab: MakeLab, tmp_path: Path) -> None:
+    """Switched over, switched back and rotated with its own inventory, as anybody would in `lab demo`."""
+    lab = make_lab(bouncers=1)
+    with LabShell(lab, tmp_path) as shell:
+        for old, new in (("primary", "replica"), ("replica", "primary")):
+            agreed = ("--fence", "read-only", "--yes", "--confirm", "edge-1a 0")
+            done = shell("switchover", old, "--to", new, *agreed)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert Lab.status(lab.directory).healthy
+            told: list[str] = []
+            lab = Lab.up(lab.directory, progress=told.append)
+            assert lab.started == (old,), told
+            assert f"making {old} a replica of {new}, which was promoted" in told
+            assert Lab.up(lab.directory).started == ()
+            assert lab.servers[old].value("SELECT pg_is_in_recovery()")  # type: ignore[attr-defined]
+            with lab.bouncers["edge-1a"].connect("app") as client:
+                client.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+                client.execute("INSERT INTO kept VALUES (1)")
+            roles = {node.name: node.role for node in lab.inventory.postgres}
+            assert roles == {new: "primary", old: "replica"}
+        with lab.bouncers["edge-1a"].connect("app") as client:
+            assert client.execute("SELECT count(*) FROM kept").fetchone() == (2,)
+
+        secret = tmp_path / "secret"
+        keep = f"command:sh -c 'umask 077; cat >{secret}'"
+        where = ("--secret-from", "generate", "--secret-to", keep)
+        done = shell("rotate", "app", *where, "--yes", "--confirm", "edge-1a")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not _answer(lab.bouncers["edge-1a"])
+        told = []
+        Lab.up(lab.directory, progress=told.append)
+        assert told == ["put right: the password of app"]
+        assert wait_until(lambda: _answer(lab.bouncers["edge-1a"]), timeout_s=5)

@@ -178,6 +178,30 @@ def test_a_node_that_nothing_leads_to_is_nothing_to_do(kept: Pair) -> None:
     assert "lists nothing of the kind" in turned.stderr
 
 
+# -- a line * --------------------------------------------------------------------------------------
+
+
+def test_a_line_beside_databases_of_another_node_is_told(kept: Pair) -> None:
+    server = kept.bouncers["edge-1"]
+    before = server.databases
+    server.databases = {
+        "*": f"host={kept.primary.host} port={kept.primary.port}",
+        "other": "host=127.0.0.9 port=5432",
+    }
+    server.write_config()
+    server.send_signal(signal.SIGHUP)
+    try:
+        until(lambda: ("127.0.0.9", 5432) in kept.aims())
+        code, lines = kept.shell.json_lines(*kept.words("--bouncers", "edge-1", "--plan"))
+        assert code == 0, lines
+        assert "its line * leads there and other elsewhere" in lines[0]["blocked"]
+    finally:
+        server.databases = before
+        server.write_config()
+        server.send_signal(signal.SIGHUP)
+        until(lambda: kept.aims() == kept.at_primary)
+
+
 # -- after the promotion ----------------------------------------------------------------------------
 
 
@@ -251,6 +275,24 @@ def test_the_old_primary_is_stopped_and_a_command_moves_the_bouncers(fresh: Pair
     assert not fresh.primary.running
     assert fresh.aims() == fresh.at_replica
     assert _stages(fresh) == ["stopping", "promoting", "promoted"]
+
+
+def test_a_line_that_nobody_has_used_is_found_by_its_file(workshop: Workshop, tmp_path: Path) -> None:
+    with pair(workshop, tmp_path, (None, None)) as made:
+        star = made.bouncers["edge-2"]
+        star.databases = {"*": f"host={made.primary.host} port={made.primary.port}"}
+        star.write_config()
+        star.stop()
+        star.start()
+        done = made.shell(*made.approved())
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"port={made.replica.port}" in star.config_path.read_text()
+        assert made.nobody_is_paused
+        with star.connect() as client:
+            assert client.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+        again = made.shell(*made.words("--plan"))
+        assert again.returncode == 2
+        assert "edge-2 lists nothing of the kind" in again.stderr
 
 
 def test_no_password_is_left_anywhere(kept: Pair, workshop: Workshop) -> None:

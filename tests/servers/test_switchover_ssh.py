@@ -20,13 +20,9 @@ KEEPER_LIMIT_S = 60.0
 
 @pytest.fixture
 def shell(make_lab: MakeLab, tmp_path: Path) -> Iterator[LabShell]:
-    """Run `pooldeck` on a lab of one bouncer, with a role that tries logins."""
+    """Run `pooldeck` on a lab of one bouncer, as it comes."""
     lab = make_lab(bouncers=1)
     with LabShell(lab, tmp_path) as made:
-        made.fleet = tmp_path / "fleet.toml"
-        text = lab.inventory_path.read_text()
-        text = text.replace("[defaults]\n", '[defaults]\nprobe_user = "worker"\nprobe_database = "app"\n')
-        made.fleet.write_text(text)
         yield made
 
 

@@ -156,7 +156,7 @@ def test_from_the_shell_it_is_one_of_many(make_pgbouncer: MakePgBouncer, tmp_pat
 async def test_its_databases_wait_for_the_pooler_itself(desk: VerbDesk, pooler: PgBouncerServer) -> None:
     with suspended(pooler):
         message, hint = await failure(desk, "resume", "edge/app")
-        assert "suspended as a whole" in message
+        assert "nobody is let in, so its databases cannot be looked at" in message
         assert hint == "pooldeck resume edge"
         # Every other verb says what would help.
         assert "pooldeck mend" in (await failure(desk, "pause"))[1]

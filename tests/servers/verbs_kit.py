@@ -15,7 +15,7 @@ import psycopg
 from console.audit.actor import Actor
 from console.audit.journal import Journal
 from console.clock import SystemClock
-from console.config.schema import Bouncer, Inventory, PostgresNode
+from console.config.schema import Bouncer, Inventory, PostgresNode, Process
 from console.lab.bouncer import PgBouncerServer
 from console.lab.postgres import PostgresServer
 from console.lab.secrets import ADMIN, MONITOR, SUPERUSER
@@ -48,6 +48,7 @@ class VerbDesk(Desk):
         host: str | None = None,
         transport: Transport | None = None,
         patience_s: float = 2.0,
+        process: Process | None = None,
     ) -> None:
         """`host` is one of `transport`'s; `patience_s` is how long a login may take."""
         self.server = server
@@ -65,6 +66,7 @@ class VerbDesk(Desk):
             monitor_user=MONITOR,
             connect_timeout_s=patience_s,
             query_timeout_s=2,
+            process=process,
             **where,
         )
         node = PostgresNode(

@@ -23,6 +23,7 @@ from console.operations.process.supervision import (
     Supervision,
     detected,
     of_inventory,
+    unit_config_file,
     unit_facts,
     unit_program,
 )
@@ -58,11 +59,43 @@ class ProcessLook:
     logfile: str | None = None
     earlier: tuple[Earlier, ...] = ()
     """Restarts of it that its host knows of."""
+    is_silent: bool = False
+    """Its host did not answer: nothing is known of the process."""
 
     @property
     def where(self) -> str:
         """The host, for people."""
         return self.host.where if self.host is not None else "its host"
+
+    @property
+    def cannot_start(self) -> str | None:
+        """Why it cannot be started from here; None: it can."""
+        if self.host is None:
+            return self.why
+        if self.supervision is None:
+            return "nobody says how it is started: write [bouncers.process] into the inventory"
+        if self.supervision.detected and self.supervision.kind is Kind.COMMAND:
+            return (
+                "the inventory does not say how it is started; if its command line is right, write it there: "
+                f"{self.supervision.words}"
+            )
+        busy = next((one for one in self.earlier if one.under_way), None)
+        return None if busy is None else f"a restart of it is {busy.words}"
+
+    @property
+    def starts_as_root(self) -> bool:
+        """Whether a start command is a plain call of a pgbouncer, and would run as root."""
+        supervision = self.supervision
+        if supervision is None or supervision.kind is not Kind.COMMAND or not supervision.start_command:
+            return False
+        return supervision.start_command[0] == supervision.program and (supervision.sudo or self.user == 0)
+
+    @property
+    def config_file(self) -> str | None:
+        """The configuration file that its start names; None: not known."""
+        if self.supervision is None:
+            return None
+        return unit_config_file(self.unit) or self.supervision.config_file
 
     @property
     def may_act(self) -> str | None:
@@ -107,7 +140,7 @@ class Finder:
         try:
             return await self._look(empty, config)
         except NodeError as error:
-            return replace(empty, why=f"{self._commands.where}: {error.message}")
+            return replace(empty, why=f"{self._commands.where}: {error.message}", is_silent=True)
 
     async def _look(self, found: ProcessLook, config: Mapping[str, Setting] | None) -> ProcessLook:
         told = await self._with_earlier(await self._supervisor(found))
@@ -120,7 +153,7 @@ class Finder:
         if facts is None or facts.ended:
             return await self._with_program(replace(told, why=f"process {pid} is gone: it is not running"))
         argv = facts.process.argv
-        conffile = _value(config, "conffile") or self._bouncer.config_file
+        conffile = _value(config, "conffile") or self._bouncer.config_file or told.config_file
         by_file = told.supervision is None or told.supervision.kind is Kind.COMMAND
         if by_file and conffile and conffile not in argv:
             return await self._with_program(

@@ -77,7 +77,13 @@ OVER = frozenset(
 """Nothing more comes of it."""
 
 
-def script(folder: str, stop: tuple[str, ...], start: tuple[str, ...], process: ProcessFacts | None) -> str:
+def script(
+    folder: str,
+    stop: tuple[str, ...],
+    start: tuple[str, ...],
+    process: ProcessFacts | None,
+    start_in: str | None = None,
+) -> str:
     """Return what runs on the host.
 
     Args:
@@ -85,12 +91,15 @@ def script(folder: str, stop: tuple[str, ...], start: tuple[str, ...], process: 
         stop: what makes the process end; () when `start` sees to that.
         start: what starts it.
         process: which process; None: nobody to wait for, as with a Swarm service.
+        start_in: the working folder of the start where there is no process; None: any.
     """
     lines = [
         f"folder={shlex.quote(folder)}",
         'echo "$$" >"$folder/pid"',
         'say() { read -r up rest </proc/uptime; echo "$up $*" >>"$folder/state"; }',
     ]
+    if process is None and start_in is not None:
+        lines.append(f"cd -- {shlex.quote(start_in)} 2>/dev/null || cd /")
     if process is not None:
         # Field 3 is the state, field 22 the start; the name in field 2 may hold anything.
         lines += [
@@ -188,10 +197,14 @@ class Relay:
         self._timeout_s = timeout_s
 
     async def launch(
-        self, stop: tuple[str, ...], start: tuple[str, ...], process: ProcessFacts | None
+        self,
+        stop: tuple[str, ...],
+        start: tuple[str, ...],
+        process: ProcessFacts | None,
+        start_in: str | None = None,
     ) -> Launched:
-        """Begin it. Never raises for its host."""
-        text = script(self.folder, stop, start, process)
+        """Begin it. Never raises for its host. For the arguments see `script`."""
+        text = script(self.folder, stop, start, process, start_in)
         try:
             done = await self._host.runner(
                 ("sh", "-c", _LAUNCH, "sh", self.folder, text), self._timeout_s, _LIMIT_BYTES

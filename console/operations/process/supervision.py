@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -154,6 +155,13 @@ class Supervision:
         """The pgbouncer that a start command runs next; None: not a plain call of one."""
         return next((word for word in self.start_command if _is_program(word)), None)
 
+    @property
+    def config_file(self) -> str | None:
+        """The configuration file that a plain call of a pgbouncer names, its last word; None: no path."""
+        if self.program is None or not self.start_command[-1].startswith("/"):
+            return None
+        return self.start_command[-1] if self.start_command[-1] != self.program else None
+
     def _with_sudo(self, words: tuple[str, ...]) -> tuple[str, ...]:
         return ("sudo", "-n", *words) if self.sudo and words else words
 
@@ -211,6 +219,18 @@ def unit_program(unit: dict[str, str]) -> str | None:
     """Return the executable that a unit starts, when it is a pgbouncer."""
     found = re.search(r"path=([^ ;]+)", unit.get("ExecStart", ""))
     return found[1] if found is not None and _is_program(found[1]) else None
+
+
+def unit_config_file(unit: Mapping[str, str]) -> str | None:
+    """Return the configuration file that a unit's pgbouncer is started with; None: not told.
+
+    >>> unit_config_file({"ExecStart": "{ path=/bin/pgbouncer ; argv[]=/bin/pgbouncer /etc/a.ini ; x=y }"})
+    '/etc/a.ini'
+    """
+    found = re.search(r"argv\[\]=(.*?) ;", unit.get("ExecStart", ""))
+    words = found[1].split() if found is not None else []
+    named = len(words) > 1 and _is_program(words[0]) and words[-1].startswith("/")
+    return words[-1] if named else None
 
 
 def _is_program(word: str) -> bool:

@@ -9,11 +9,11 @@ from console.errors import AdminError, NodeError, Phase
 from console.hosts.facts import ProcessFacts
 from console.model.rows import Setting
 from console.operations.observe import SECRET_SETTINGS, Observation, definition, observe
-from console.operations.process.finding import Finder
+from console.operations.process.finding import Finder, ProcessLook
 from console.operations.process.supervision import Kind
-from console.operations.restart.look import RestartLook
+from console.operations.restart.coming import Coming
 from console.operations.restart.methods import version_fits
-from console.operations.sessions import IDENTITY_KEYS, close_quietly
+from console.operations.sessions import close_quietly
 from console.operations.step import Step, plural
 
 _SHOWN = 12
@@ -33,12 +33,10 @@ class Arrived:
 class Arrivals:
     """Tries to meet the new process of one step."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, coming: Coming) -> None:
         self._step = step
-        self._found: RestartLook = step.ask.found
-        self._finder = Finder(
-            self._found.bouncer, step.reach.transport, timeout_s=self._found.command_timeout_s
-        )
+        self._coming = coming
+        self._finder = Finder(coming.bouncer, step.reach.transport, timeout_s=coming.command_timeout_s)
         self.why_not = "it was not tried"
         """Why the last try did not meet it."""
 
@@ -64,10 +62,10 @@ class Arrivals:
         if other is not None:
             self.why_not = f"another process answers there ({other} differ)"
             return None
-        if self._found.supervision.kind is Kind.SWARM:
+        if self._coming.supervision.kind is Kind.SWARM:
             return Arrived(seen, None, login_s)
         process = (await self._finder.look(seen.config)).process
-        old = self._found.process.process
+        old = self._coming.look.process
         if process is None or (old is not None and process.process.identity == old.process.identity):
             self.why_not = "the old process still answers" if process is not None else "no process is found"
             return None
@@ -85,22 +83,12 @@ class Arrivals:
             raise NodeError(Phase.AUTH, error.message) from error
 
     def _another(self, config: Mapping[str, Setting]) -> str | None:
-        """Name the settings by which what answers is not the process that was restarted."""
-        before = self._step.before.config
-        judged = self._found.files.judged
-        expected = judged.expected if judged is not None else None
-        differ = []
-        for key in IDENTITY_KEYS:
-            now = _value(config, key)
-            wanted = {_value(before, key)}
-            if expected is not None:
-                wanted |= {where[key] for where in (expected.at_start, expected.settings) if key in where}
-            if now not in wanted:
-                differ.append(key)
-        return ", ".join(differ) or None
+        """Name the settings by which what answers is not the process that is to come up."""
+        identity = self._coming.identity
+        return ", ".join(key for key in identity if _value(config, key) not in identity[key]) or None
 
 
-def wrong_version(found: RestartLook, arrived: Arrived, wanted: str) -> str | None:
+def wrong_version(found: ProcessLook, arrived: Arrived, wanted: str) -> str | None:
     """Return how its version is not the one expected; None when it is.
 
     Args:
@@ -108,10 +96,10 @@ def wrong_version(found: RestartLook, arrived: Arrived, wanted: str) -> str | No
         arrived: the new process.
         wanted: `--expect-version`; "": the version of the executable as it was seen.
     """
-    now, then = arrived.seen.version, found.process.program_version
+    now, then = arrived.seen.version, found.program_version
     if wanted:
         return None if version_fits(now, wanted) else f"it is {now}, not {wanted}"
-    return None if then is None or now == then else f"it is {now}, though {found.process.program} was {then}"
+    return None if then is None or now == then else f"it is {now}, though {found.program} was {then}"
 
 
 def differences(before: Observation, after: Observation) -> tuple[str, ...]:

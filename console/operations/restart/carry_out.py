@@ -5,6 +5,7 @@ from __future__ import annotations
 from console.operations.control import Stopped, insist
 from console.operations.outcome import TargetReceipt
 from console.operations.restart.comeback import Comeback, clients_of
+from console.operations.restart.coming_back import coming_back
 from console.operations.restart.drain import carry_out_drain
 from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import Method
@@ -38,7 +39,7 @@ async def _plain(step: Step) -> TargetReceipt:
         await insist(lambda: close_quietly(watch))
     if step.control.stopped:
         raise Stopped
-    comeback = Comeback(step, cut=clients_of(step))
+    comeback = Comeback(step, coming_back(step), cut=clients_of(step))
 
     async def act() -> TargetReceipt:
         return await comeback.launch() or await _to_the_end(comeback)

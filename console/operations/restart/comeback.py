@@ -1,4 +1,4 @@
-"""From the moment the relay is launched until the new process serves: watched, verified, told.
+"""From the moment the relay is launched until the new process serves: watched, verified, told. Of starts too.
 
 Nothing here needs to happen for the pooler to come back; that is the relay's work. Every wait ends: at its
 deadline, or when the run is told to stop at once.
@@ -13,10 +13,8 @@ from console.errors import NodeError
 from console.operations.outcome import EventKind, Exchange, Outcome, TargetReceipt
 from console.operations.process.finding import Finder, last_log_lines
 from console.operations.process.relay import OVER, Progress, Relay, label_of
-from console.operations.restart.arrival import Arrivals, Arrived, differences, wrong_version
-from console.operations.restart.look import RestartLook
-from console.operations.restart.methods import Method
-from console.operations.restart.plan import restart_commands
+from console.operations.restart.arrival import Arrivals, Arrived, wrong_version
+from console.operations.restart.coming import Coming
 from console.operations.step import Step, plural, why
 
 POLL_S = 0.1
@@ -24,42 +22,40 @@ _ENDED = frozenset({Progress.ENDED, Progress.STARTED, Progress.NOT_STARTED})
 
 
 class Comeback:
-    """One pooler's restart by its relay. `launch`, `until_ended`, `complete`; each may be the last."""
+    """One pooler's way up by its relay. `launch`, `until_ended`, `complete`; each may be the last."""
 
-    def __init__(self, step: Step, *, cut: int) -> None:
-        """Take the step, and how many clients are cut."""
+    def __init__(self, step: Step, coming: Coming, *, cut: int) -> None:
+        """Take the step, what is to come up, and how many clients are cut."""
         self.step = step
-        self.found: RestartLook = step.ask.found
-        assert self.found.process.host is not None, "refused before"
-        label = label_of(step.target.bouncer, self.found.supervision)
-        self.relay = Relay(self.found.process.host, label, timeout_s=self.found.command_timeout_s)
-        self.finder = Finder(self.found.bouncer, step.reach.transport, timeout_s=self.found.command_timeout_s)
+        self.coming = coming
+        assert coming.look.host is not None, "refused before"
+        label = label_of(step.target.bouncer, coming.supervision)
+        self.relay = Relay(coming.look.host, label, timeout_s=coming.command_timeout_s)
+        self.finder = Finder(coming.bouncer, step.reach.transport, timeout_s=coming.command_timeout_s)
         self.progress = Progress.NOT_SEEN
         self.silent = False
         """Its host did not answer the last question."""
         self.cut = cut
-        self._gap = found_gap(self.found)
         self._begun_s = 0.0
         self._place = 0
         self._unsure: str | None = None
 
     async def launch(self) -> TargetReceipt | None:
         """Begin it; a receipt when nothing is under way."""
-        step = self.step
-        stop, start = restart_commands(step.ask)
+        step, coming = self.step, self.coming
         commands = [one for one in step.statements if one.startswith("on ")]
         self._place = len(step.exchanges)
         for command in commands:
             step.tell(EventKind.SENT, f"→ {command}")
             step.exchanges.append(Exchange(command, None, None))
         self._begun_s = step.clock.monotonic_s()
-        launched = await self.relay.launch(stop, start, self.found.process.process)
+        launched = await self.relay.launch(coming.stop, coming.start, coming.look.process, coming.start_in)
         if launched.problem is not None:
             self.answer("not run")
             return step.receipt(Outcome.FAILED, launched.problem, step.present)
         self._unsure = launched.unsure
         if launched.unsure is not None:
-            step.warn(f"the host gave no answer to the stop: {launched.unsure}; looking what became of it")
+            step.warn(f"the host gave no answer: {launched.unsure}; looking what became of it")
         return None
 
     @property
@@ -98,7 +94,7 @@ class Comeback:
         loop = asyncio.get_running_loop()
         limit_s = step.parameters.start_timeout_s
         end = loop.time() + limit_s
-        arrivals = Arrivals(step)
+        arrivals = Arrivals(step, self.coming)
         arrived: Arrived | None = None
         problem = "it does not answer"
         while True:
@@ -118,7 +114,8 @@ class Comeback:
             return await self._down("the command that starts it failed", arrived)
         if step.control.stopped:
             return self.left_alone("interrupted before it was seen to serve", interrupted=True)
-        return await self._down(f"{problem}, {limit_s:g} s after its stop", arrived)
+        since = "its start" if self.coming.was_down else "its stop"
+        return await self._down(f"{problem}, {limit_s:g} s after {since}", arrived)
 
     def left_alone(self, reason: str, *, interrupted: bool = False) -> TargetReceipt:
         """Return the receipt of one whose end is not waited for any longer; its relay goes on."""
@@ -132,18 +129,22 @@ class Comeback:
                 next_steps=(f"pooldeck process {step.target.bouncer}",),
                 interrupted=interrupted or step.control.stopped,
             )
+        then = "its host goes on starting it"
+        if not self.coming.was_down:
+            then = "its host starts it as soon as the old process has ended"
+        off = () if self.coming.was_down else (self.call_off,)
         return step.receipt(
             Outcome.UNKNOWN,
-            f"{reason}; its host starts it as soon as the old process has ended",
+            f"{reason}; {then}",
             None,
-            next_steps=(f"pooldeck process {step.target.bouncer}", self.call_off),
+            next_steps=(f"pooldeck process {step.target.bouncer}", *off),
             interrupted=interrupted or step.control.stopped,
         )
 
     @property
     def call_off(self) -> str:
         """How its start is called off while the old process runs."""
-        return f"on {self.found.process.where}, to have it not started again: rm -r {self.relay.folder}"
+        return f"on {self.coming.look.where}, to have it not started again: rm -r {self.relay.folder}"
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -177,20 +178,25 @@ class Comeback:
         step = self.step
         self.answer("done")
         await self._settle()
-        old = self.found.process.process
-        wrong = wrong_version(self.found, arrived, step.parameters.expect_version)
-        changed = differences(step.before, arrived.seen)
+        coming = self.coming
+        old = coming.look.process
+        wrong = wrong_version(coming.look, arrived, step.parameters.expect_version)
+        changed = coming.differences(arrived.seen)
         verified = [f"PgBouncer {arrived.seen.version} answers", probe]
         if old is not None and arrived.process is not None:
-            end = "has ended" if self._gap else "was taken over"
+            end = "has ended" if coming.has_gap else "was taken over"
             verified.insert(0, f"process {old.pid} {end}, {arrived.process.pid} serves")
+        elif arrived.process is not None:
+            verified.insert(0, f"process {arrived.process.pid} serves")
         if not changed:
-            verified.append("settings and databases read as before")
+            verified.append(coming.as_wanted)
         cut = f"{plural(self.cut, 'client')} cut; " if self.cut else ""
         detail = f"{cut}{self._first_login(arrived)}"
         return step.receipt(
             Outcome.OK if wrong is None else Outcome.FAILED,
-            f"it was restarted, but {wrong}; {detail}" if wrong is not None else f"restarted: {detail}",
+            f"it was {coming.done}, but {wrong}; {detail}"
+            if wrong is not None
+            else f"{coming.done}: {detail}",
             "running",
             verified=tuple(verified),
             differences=changed,
@@ -198,12 +204,11 @@ class Comeback:
 
     def _first_login(self, arrived: Arrived) -> str:
         """Say how long nobody was let in."""
-        method, times = self.found.choice.method, self.relay.times
-        if method is Method.ROLLING and Progress.ENDED in times and Progress.STARTED in times:
+        times = self.relay.times
+        if self.coming.is_gentle and Progress.ENDED in times and Progress.STARTED in times:
             gap_s = times[Progress.STARTED] - times[Progress.ENDED]
             return f"started {gap_s:.2f} s after its end"
-        since = "the start" if method is Method.TAKEOVER else "the stop"
-        return f"first login {arrived.login_s - self._begun_s:.2f} s after {since}"
+        return f"first login {arrived.login_s - self._begun_s:.2f} s after {self.coming.counted_from}"
 
     async def _settle(self) -> None:
         """Remove the relay's folder once it is over; its last word may come a moment after the login."""
@@ -219,27 +224,37 @@ class Comeback:
         progress = await self.look()
         self.answer(progress.value)
         said = await self.relay.said()
-        log = await last_log_lines(self.found.process, timeout_s=self.found.command_timeout_s)
+        coming = self.coming
+        log = await last_log_lines(coming.look, timeout_s=coming.command_timeout_s)
         if progress in OVER:
             await self.relay.tidy()
-        if not self._gap and arrived is None:
+        if not coming.has_gap and arrived is None:
             return await self._old_goes_on(problem, (*said, *log))
         down = arrived is None and progress in _ENDED
-        start = shlex.join(self.found.supervision.start())
+        there = await self._new_process() if down else None
+        after = "not running" if there is None else f"process {there} runs, and does not serve"
+        start = shlex.join(coming.supervision.start())
         return step.receipt(
             Outcome.FAILED if down or arrived is not None else Outcome.UNKNOWN,
-            f"its process has ended, and {problem}" if down else problem,
-            "not running" if down else "running" if arrived is not None else None,
+            f"its process has ended, and {problem}" if down and not coming.was_down else problem,
+            after if down else "running" if arrived is not None else None,
             log=(*said, *log),
             next_steps=(
                 f"pooldeck process {step.target.bouncer}",
-                f"on {self.found.process.where}, once the cause is mended: {start}",
+                f"on {coming.look.where}, once the cause is mended: {start}",
             ),
         )
 
+    async def _new_process(self) -> int | None:
+        """Return the pid of a process that was started, whether or not it serves; None: none is found."""
+        found, old = (await self.finder.look(None)).process, self.coming.look.process
+        if found is None or (old is not None and found.process.identity == old.process.identity):
+            return None
+        return found.pid
+
     async def _old_goes_on(self, problem: str, log: tuple[str, ...]) -> TargetReceipt:
         """No new process came; nothing was stopped, so the old one should be there still."""
-        step, old = self.step, self.found.process.process
+        step, old = self.step, self.coming.look.process
         try:
             there = old is not None and await self.finder.still_there(old.process)
         except NodeError:
@@ -257,8 +272,3 @@ class Comeback:
 def clients_of(step: Step) -> int:
     """Return how many clients were connected when it was last looked at."""
     return sum(pool.cl_active + pool.cl_waiting for pool in step.before.pools)
-
-
-def found_gap(found: RestartLook) -> bool:
-    """Say whether no process serves for a moment: not in a takeover."""
-    return found.choice.method is not Method.TAKEOVER

@@ -14,6 +14,7 @@ from console.operations.lease.base import Lease
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import Ending, NotHeld, PauseRefused, Pausing
 from console.operations.restart.comeback import Comeback, clients_of
+from console.operations.restart.coming_back import coming_back
 from console.operations.step import Step, why
 
 
@@ -42,7 +43,7 @@ async def _drained(step: Step, pausing: Pausing, lease: Lease) -> TargetReceipt:
     if ending is not None:
         return await _resumed(step, pausing, lease, ending)
     step.tell(EventKind.HELD, "paused and drained: no transaction is open")
-    comeback = Comeback(step, cut=clients_of(step))
+    comeback = Comeback(step, coming_back(step), cut=clients_of(step))
     receipt = await comeback.launch() or await comeback.until_ended(step.parameters.start_timeout_s)
     if receipt is None:
         if comeback.ended:

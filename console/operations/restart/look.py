@@ -61,34 +61,17 @@ class RestartLook:
     def unable(self) -> str | None:
         """Why it cannot be stopped and started from here; None: it can."""
         found = self.process
-        if found.host is None:
-            return found.why
-        if found.supervision is None:
-            return (
-                "nobody says how it is started: write [bouncers.process] into the inventory "
-                f"(pooldeck process {self.bouncer.name})"
-            )
-        if found.supervision.detected and found.supervision.kind is Kind.COMMAND:
-            return (
-                "the inventory does not say how it is started; if its command line is right, write it there: "
-                f"{found.supervision.words}"
-            )
-        if found.process is None and found.supervision.kind is not Kind.SWARM:
+        if found.cannot_start is not None:
+            return found.cannot_start
+        if found.process is None and not self.supervision_is(Kind.SWARM):
             return f"its process was not found: {found.why}"
-        busy = next((one for one in found.earlier if one.under_way), None)
-        if busy is not None:
-            return f"a restart of it is {busy.words}"
         return found.may_act or self._as_root
 
     @property
     def _as_root(self) -> str | None:
         """Say that the start command would run as root, which PgBouncer refuses unless told a user."""
-        found, supervision = self.process, self.process.supervision
-        if supervision is None or supervision.kind is not Kind.COMMAND or self.runs_as:
-            return None
-        root = supervision.sudo or found.user == 0
-        plain = bool(supervision.start_command) and supervision.start_command[0] == supervision.program
-        if not root or not plain or found.process is None or found.process.uid == 0:
+        found = self.process
+        if not found.starts_as_root or self.runs_as or found.process is None or found.process.uid == 0:
             return None
         return (
             f"its start command would run as root on {found.where}, and process {found.process.pid} belongs "

@@ -18,6 +18,7 @@ from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.process.finding import Finder
 from console.operations.process.relay import OVER, PATIENCE_S, Progress
 from console.operations.restart.comeback import Comeback
+from console.operations.restart.coming_back import coming_back
 from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import Stragglers
 from console.operations.restart.stragglers import now_of, of_applications, straggler_lines
@@ -85,7 +86,7 @@ class _Rolling:
     def __init__(self, step: Step, session: WriteSession) -> None:
         self._step = step
         self._session = session
-        self._comeback = Comeback(step, cut=0)
+        self._comeback = Comeback(step, coming_back(step), cut=0)
         self._clients: tuple[Client, ...] = ()
         """Of the last SHOW CLIENTS, consoles too."""
         self._count = 0
@@ -185,9 +186,9 @@ class _Rolling:
         what = plural(self._count, "client")
         if self._count == 0:
             what = f"no client, but {plural(len(consoles), 'admin console')}" if consoles else "nobody"
-        process = comeback.found.process.process
+        process = comeback.coming.look.process
         pid = process.pid if process is not None else 0
-        now = comeback.found.supervision.signal("QUIT", pid)
+        now = comeback.coming.supervision.signal("QUIT", pid)
         return step.receipt(
             Outcome.FAILED,
             f"it still shuts down, with {what} connected: that cannot be revoked; its host starts it once "
@@ -199,7 +200,7 @@ class _Rolling:
             ),
             next_steps=(
                 f"pooldeck process {step.target.bouncer}",
-                f"on {comeback.found.process.where}, to cut them now: {' '.join(now)}",
+                f"on {comeback.coming.look.where}, to cut them now: {' '.join(now)}",
                 comeback.call_off,
             ),
             interrupted=step.control.stopped,

@@ -16,6 +16,7 @@ from console.model.rows import Client
 from console.operations.control import Stopped, insist
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.restart.comeback import Comeback
+from console.operations.restart.coming_back import coming_back
 from console.operations.sessions import ReadSession, close_quietly
 from console.operations.step import Step, plural
 from console.poolers.results import parse_in_slices
@@ -37,7 +38,7 @@ async def carry_out_takeover(step: Step) -> TargetReceipt:
         await insist(lambda: close_quietly(watch))
     if step.control.stopped:
         raise Stopped
-    comeback = Comeback(step, cut=0)
+    comeback = Comeback(step, coming_back(step), cut=0)
 
     async def act() -> TargetReceipt:
         receipt = await comeback.launch() or await comeback.complete()

@@ -40,10 +40,26 @@ async def choose(
     if new in known:
         raise UsageError("both nodes have the same address", where="--to-address")
     parameters.bind((nodes[name], replica), known, new)
+    _check_patroni(parameters)
     named = parse_selector(parameters.bouncers).select(
         inventory.bouncers, Besides(inventory.postgres, "a Postgres node", "--bouncers names bouncers")
     )
     return tuple(Selected(one) for one in dict.fromkeys(part.name for part in named))
+
+
+def _check_patroni(parameters: SwitchoverParameters) -> None:
+    left, follower = parameters.nodes
+    if parameters.by_patroni:
+        for one, other in ((left, follower), (follower, left)):
+            if one.patroni is None:
+                text = f"the inventory names a Patroni for {other.name} and none for {one.name}"
+                raise UsageError(text, hint=f"patroni in the [[postgres]] entry of {one.name}")
+    if parameters.by_patroni and parameters.fence != "patroni":
+        text = f"Patroni runs {left.name} and stops it itself before another one is promoted"
+        raise UsageError(text, where="--fence", hint="--fence patroni")
+    if parameters.fence == "patroni" and not parameters.by_patroni:
+        text = f"no Patroni that the inventory names would promote {follower.name}"
+        raise UsageError(text, where="--fence", hint="patroni in both [[postgres]] entries")
 
 
 def spread(observation: Observation, parameters: SwitchoverParameters) -> tuple[str | None, ...]:

@@ -24,6 +24,7 @@ from console.operations.reload_check import expected_reload
 from console.operations.reload_files import ConfigLook, file_facts, look_at_files
 from console.operations.spec import Look
 from console.operations.step import plural, why
+from console.operations.switchover.by_patroni import Patronis, read_patronis
 from console.operations.switchover.choosing import DEFAULT_PORT, leads_to
 from console.operations.switchover.parameters import Address, SwitchoverParameters
 
@@ -36,6 +37,8 @@ class Pair:
 
     old: NodeState | str
     new: NodeState | str
+    patroni: Patronis | str | None = None
+    """None: it has no part in it."""
 
     @property
     def promoted(self) -> bool:
@@ -45,7 +48,10 @@ class Pair:
     @property
     def facts(self) -> Mapping[str, str]:
         """What does not move by itself."""
-        return {"node left": _fact(self.old), "node to take over": _fact(self.new)}
+        facts = {"node left": _fact(self.old), "node to take over": _fact(self.new)}
+        if self.patroni is None:
+            return facts
+        return facts | {"Patroni": self.patroni if isinstance(self.patroni, str) else self.patroni.fact}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,11 @@ async def read_pair(reach: Reach, parameters: SwitchoverParameters, *, timeout_s
         except (NodeError, AdminError) as error:
             return why(error)
 
-    old, new = await asyncio.gather(*(one(node.name) for node in parameters.nodes))
-    return Pair(old, new)
+    (old, new), patroni = await asyncio.gather(
+        asyncio.gather(*(one(node.name) for node in parameters.nodes)),
+        read_patronis(reach, parameters, timeout_s=timeout_s),
+    )
+    return Pair(old, new, patroni)
 
 
 async def look_for_switchover(look: Look) -> SwitchLook:
@@ -105,6 +114,23 @@ async def look_for_switchover(look: Look) -> SwitchLook:
         return found
     config = await look_at_files(look)
     return await asyncio.to_thread(_with_files, found, look, config)
+
+
+async def find_by_files(look: Look) -> tuple[str | None, ...] | str:
+    """Find what leads there and is in no table: a line `*` that nobody has used since the start.
+
+    Its bouncer is held as a whole. Only where files say where databases lead and are to be changed.
+    """
+    if look.parameters.retarget == "none":
+        return ()
+    config = await look_at_files(look)
+    if config.texts is None:
+        return f"whether a line * of it leads there is not known: {config.unread}"
+    try:
+        leading = dict(_leading(config.texts, look.parameters.old))
+    except (EditError, IniError) as error:
+        return f"whether a line * of it leads there is not known: {error.message}"
+    return (None,) if _EVERYTHING in leading else ()
 
 
 def _probe_database(look: Look, bouncer: Bouncer) -> str | None:
@@ -148,6 +174,12 @@ def _with_files(found: SwitchLook, look: Look, config: ConfigLook) -> SwitchLook
         )
     if look.target.database is not None and _EVERYTHING in leading:
         return but("its line * leads there too, and cannot be held apart from databases that lead elsewhere")
+    elsewhere = [one.name for one in seen.databases if not leads_to(one, parameters.old)]
+    if look.target.database is None and _EVERYTHING in leading and elsewhere and not found.pair.promoted:
+        return but(
+            f"its line * leads there and {', '.join(elsewhere)} elsewhere, and neither can be held without "
+            "the other; --bouncers leaves it out"
+        )
     judged = lint(
         texts,
         seen.config,

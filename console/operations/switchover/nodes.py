@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from console.model.switching import NodeState, Writing
+from console.model.switching import Asked, NodeState, PatroniView, Writing
 
 
 class SwitchNodes(Protocol):
@@ -32,6 +32,21 @@ class SwitchNodes(Protocol):
 
     async def promote(self, node: str, *, timeout_s: float) -> None:
         """Ask a replica to become a primary; returns before it is one."""
+        ...
+
+
+class PatroniNodes(Protocol):
+    """Patroni's REST API, by the inventory's names of Postgres nodes.
+
+    Every method raises NodeError when it did not answer: what was asked for may have been begun.
+    """
+
+    async def view(self, node: str, *, timeout_s: float) -> PatroniView:
+        """Read how the Patroni of a node sees itself and its cluster."""
+        ...
+
+    async def switch_over(self, node: str, leader: str, candidate: str, *, timeout_s: float) -> Asked:
+        """Ask for a switchover, by Patroni's names of both; return what became of it, which takes seconds."""
         ...
 
 

@@ -25,7 +25,7 @@ class SwitchoverParameters(Parameters):
     """`timeout_s` is for draining; everything else happens within `hold_s` from then on."""
 
     to: Annotated[str, Field(min_length=1)]
-    fence: Literal["read-only", "stop", "none"]
+    fence: Literal["read-only", "stop", "patroni", "none"]
     hold_s: Annotated[float, Field(gt=0, le=600)] = 20.0
     catch_up_s: Annotated[float, Field(gt=0, le=600)] = 3.0
     bouncers: str = "all"
@@ -72,6 +72,11 @@ class SwitchoverParameters(Parameters):
         """The node that is left, and the one that takes its place."""
         assert self._nodes is not None, "bound when bouncers were chosen"
         return self._nodes
+
+    @property
+    def by_patroni(self) -> bool:
+        """Whether Patroni is asked to do it: it runs the nodes, and no other way was given."""
+        return not self.promote_command and any(node.patroni is not None for node in self.nodes)
 
     @property
     def old(self) -> frozenset[Address]:

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from console.errors import AdminError, JournalError, NodeError, PooldeckError
-from console.model.switching import NodeState, Writing
+from console.model.switching import AskedFor, NodeState, Writing
 from console.operations.control import insist
 from console.operations.outcome import EventKind
 from console.operations.step import plural, why
+from console.operations.switchover.by_patroni import Order, Patronis
 from console.operations.switchover.commands import run_command
 from console.operations.switchover.looking import Pair, read_pair
 from console.operations.switchover.nodes import SwitchNodes
@@ -44,6 +45,7 @@ class Promotion:
     Attributes:
         sent: the promotion may have been sent: there is no way back.
         left: what could not be undone, for people.
+        patroni: both nodes as Patroni saw them, where it does the promotion.
     """
 
     def __init__(self, held: Held) -> None:
@@ -61,6 +63,7 @@ class Promotion:
         self._undo: list[tuple[str, Callable[[], Awaitable[None]], str]] = []
         self.sent = False
         self.left: list[str] = []
+        self.patroni: Patronis | None = None
 
     async def run(self) -> None:
         """Do it; nothing is done when an earlier run came so far.
@@ -77,6 +80,7 @@ class Promotion:
         self._tell(f"{self._follower.name} replays what {self._left.name} has")
         mark = await self._replayed(end)
         await self._fence(pair, mark, end)
+        self.patroni = pair.patroni if isinstance(pair.patroni, Patronis) else None
         self._still_wanted()
         await self.record("promoting")
         await self._promote()
@@ -142,7 +146,7 @@ class Promotion:
             await asyncio.sleep(POLL_S)
 
     async def _fence(self, pair: Pair, mark: int, end: float) -> None:
-        if self._wish.fence == "none":
+        if self._wish.fence in ("none", "patroni"):
             return
         if self._wish.fence == "stop":
             await self._stop(mark, end)
@@ -201,6 +205,8 @@ class Promotion:
         self.sent = True
         if self._wish.promote_command:
             end = await self._by_command(end)
+        elif self._wish.by_patroni:
+            await self._by_patroni(end)
         else:
             try:
                 await self._nodes.promote(name, timeout_s=self._limit_s)
@@ -233,6 +239,42 @@ class Promotion:
             self.sent = False
             raise GoBack(f"the promote command failed: {ran.problem}")
         return end
+
+    async def _by_patroni(self, end: float) -> None:
+        """Ask Patroni, and wait until the replica is a primary or Patroni has given it up."""
+        patronis = self._job.reach.patronis
+        assert patronis is not None, "looked at through it"
+        assert self.patroni is not None, "looked at before"
+        order = Order(patronis, self._left.name, self.patroni.names, timeout_s=self._left_s)
+        told = False
+        try:
+            while not await self._is_primary(0.0) and self._loop.time() < end:
+                answer = order.answer
+                if answer is not None and answer.outcome is AskedFor.REFUSED:
+                    self.sent = False
+                    raise GoBack(f"Patroni refuses the switchover: {answer.text}")
+                if answer is not None and answer.outcome is AskedFor.FAILED and await self._is_as_before():
+                    self.sent = False
+                    raise GoBack(f"Patroni has given the switchover up: {answer.text}")
+                if answer is not None and not told:
+                    self._tell(f"Patroni says: {answer.text}", EventKind.NOTE)
+                    told = True
+                await asyncio.sleep(POLL_S)
+        finally:
+            await insist(order.close)
+
+    async def _is_as_before(self) -> bool:
+        """Say whether the old primary takes writes and leads, and the replica is one."""
+        patronis = self._job.reach.patronis
+        assert patronis is not None, "looked at through it"
+        assert self.patroni is not None, "looked at before"
+        try:
+            old = await self._nodes.state(self._left.name, timeout_s=self._limit_s)
+            new = await self._nodes.state(self._follower.name, timeout_s=self._limit_s)
+            view = await patronis.view(self._left.name, timeout_s=self._limit_s)
+        except PooldeckError:
+            return False
+        return not old.in_recovery and new.in_recovery and view.leader == self.patroni.names[0]
 
     async def _is_primary(self, end: float) -> bool:
         while True:

@@ -8,7 +8,7 @@ from console.operations.resume import resume_statements
 from console.operations.spec import OpSpec, Scope
 from console.operations.switchover import words
 from console.operations.switchover.choosing import choose, spread
-from console.operations.switchover.looking import look_for_switchover
+from console.operations.switchover.looking import find_by_files, look_for_switchover
 from console.operations.switchover.parameters import SwitchoverParameters
 from console.operations.switchover.standing import switchover_standing, switchover_statements
 from console.operations.switchover.work import switch_over
@@ -41,6 +41,7 @@ SWITCHOVER: OpSpec[Observation] = OpSpec(
     serial="100%",
     look=look_for_switchover,
     spread=spread,
+    find=find_by_files,
     choose=choose,
     work=switch_over,
 )

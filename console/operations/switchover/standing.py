@@ -10,6 +10,7 @@ from console.model.switching import NodeState
 from console.operations.observe import Observation
 from console.operations.pause import pause_standing
 from console.operations.spec import Ask, Standing
+from console.operations.switchover.by_patroni import Patronis
 from console.operations.switchover.commands import place_of
 from console.operations.switchover.looking import Pair, SwitchLook
 from console.operations.switchover.parameters import SwitchoverParameters
@@ -59,6 +60,10 @@ def why_not(pair: Pair, parameters: SwitchoverParameters) -> str | None:
         return f"{left.name} is a replica itself"
     if not new.streams:
         return f"{follower.name} does not stream: its WAL receiver does not run"
+    if isinstance(pair.patroni, str):
+        return f"Patroni cannot be asked: {pair.patroni}"
+    if pair.patroni is not None:
+        return pair.patroni.why_not(parameters)
     return _not_allowed(old, new, parameters)
 
 
@@ -90,7 +95,7 @@ def _steps(parameters: SwitchoverParameters, found: SwitchLook) -> Iterator[str]
         limit = f"within {parameters.catch_up_s:g} s"
         yield f"1. once all are held, {follower.name} replays all of {left.name} {limit}"
         yield f"2. {_fence_words(parameters, left)}"
-        yield f"3. {_promote_words(parameters, follower)}; UNTIL HERE all is undone if anything fails"
+        yield f"3. {_promote_words(parameters, found.pair)}; UNTIL HERE all is undone if anything fails"
         yield "   after it there is no way back: what is left is finished whatever fails"
     yield f"4. {_retarget_words(parameters, found)}, RELOAD, read back"
     probe = (
@@ -107,11 +112,17 @@ def _fence_words(parameters: SwitchoverParameters, left: PostgresNode) -> str:
             return f"{left.name} is fenced: {FENCE_SQL}; undone if {parameters.to} is not promoted"
         case "stop":
             return f"{left.name} is stopped {place_of(left)}: {parameters.stop_command}; NOT undone"
+        case "patroni":
+            return f"{left.name} is stopped by Patroni before it promotes, and then made a replica"
         case _:
             return f"{left.name} is NOT fenced: whoever writes there without a bouncer loses those writes"
 
 
-def _promote_words(parameters: SwitchoverParameters, follower: PostgresNode) -> str:
+def _promote_words(parameters: SwitchoverParameters, pair: Pair) -> str:
+    left, follower = parameters.nodes
+    if isinstance(pair.patroni, Patronis) and None not in (pair.patroni.old.name, pair.patroni.new.name):
+        leader, candidate = pair.patroni.names
+        return f"Patroni switches over: POST {left.patroni}/switchover, {leader} to {candidate}"
     if parameters.promote_command:
         return f"{follower.name} is promoted {place_of(follower)}: {parameters.promote_command}"
     return f"{follower.name} is promoted: SELECT pg_promote(false)"

@@ -27,8 +27,9 @@ SWITCHOVER = Verb(
             "--fence",
             "HOW",
             "What keeps others from writing to the old primary: read-only (default_transaction_read_only, "
-            "set for the whole server), stop (needs --stop-command) or none.",
-            choices=("read-only", "stop", "none"),
+            "set for the whole server), stop (needs --stop-command), patroni (where it runs the nodes: it "
+            "stops it) or none.",
+            choices=("read-only", "stop", "patroni", "none"),
         ),
         Option(
             "hold_s",
@@ -76,7 +77,7 @@ SWITCHOVER = Verb(
             "promote_command",
             "--promote-command",
             "COMMAND",
-            "Run on the replica's host instead of pg_promote(); no shell, no secrets.",
+            "Run on the replica's host instead of pg_promote() or Patroni; no shell, no secrets.",
             default="",
         ),
         Option(

@@ -17,6 +17,7 @@ from console.operations.control import insist
 from console.operations.outcome import EventKind, Outcome, TargetReceipt
 from console.operations.pausing import Ending, Pausing
 from console.operations.step import why
+from console.operations.switchover.by_patroni import settled
 from console.operations.switchover.looking import SwitchLook
 from console.operations.switchover.moving import keep_copies, move
 from console.operations.switchover.parameters import SwitchoverParameters
@@ -45,6 +46,8 @@ class _Switchover:
         self._left, self._follower = self._wish.nodes
         self._promotion = Promotion(held)
         self._stalls_s: list[float] = []
+        self._settling: asyncio.Task[tuple[bool, str]] | None = None
+        """Patroni's part that nobody is held for: the old primary becomes a replica."""
 
     async def run(self) -> Mapping[Target, Ending]:
         promotion = self._promotion
@@ -79,11 +82,13 @@ class _Switchover:
         left, follower = self._left.name, self._follower.name
 
         async def then(receipt: TargetReceipt) -> TargetReceipt:
-            steps = (
-                f"see whether {follower} is a primary: SELECT pg_is_in_recovery()",
+            ask = f"GET {self._left.patroni}/cluster, " if self._wish.by_patroni else ""
+            steps: tuple[str, ...] = (
+                f"see whether {follower} is a primary: {ask}SELECT pg_is_in_recovery()",
                 "if it is: the same command again finishes the move of the bouncers",
-                f"if it is not, and never will be: on {left}: {UNFENCE_SQL}",
             )
+            if self._wish.fence == "read-only":
+                steps = (*steps, f"if it is not, and never will be: on {left}: {UNFENCE_SQL}")
             return replace(receipt, outcome=Outcome.UNKNOWN, next_steps=(*receipt.next_steps, *steps))
 
         fenced = f"; {left} stays fenced, so writes fail" if self._wish.fence == "read-only" else ""
@@ -106,6 +111,7 @@ class _Switchover:
             started = (await nodes.state(self._follower.name, timeout_s=limit_s)).started
         except PooldeckError as error:
             self._job.tell(f"{self._follower.name} could not be read: {why(error)}", EventKind.WARNING)
+        self._settling = self._old_follows()
         problems = dict(
             zip(first, await asyncio.gather(*(self._moved(one) for one in first.values())), strict=True)
         )
@@ -127,6 +133,34 @@ class _Switchover:
         except Exception as error:
             _log.exception("a bouncer could not be moved")
             return f"internal error: {type(error).__name__}"
+
+    def _old_follows(self) -> asyncio.Task[tuple[bool, str]] | None:
+        """Begin to watch the old primary become a replica, where Patroni sees to that."""
+        patronis, seen = self._job.reach.patronis, self._promotion.patroni
+        if patronis is None or seen is None:
+            return None
+        return asyncio.create_task(
+            settled(
+                patronis,
+                self._wish,
+                seen.names,
+                timeout_s=self._job.planner.query_timeout_s(self._follower.name),
+                limit_s=self._wish.hold_s,
+                is_stopped=lambda: self._job.control.stopped,
+            )
+        )
+
+    async def _with_patroni(self, receipt: TargetReceipt) -> TargetReceipt:
+        """Add whether the old primary follows by now, once it does or that is not waited for any longer."""
+        if self._settling is None:
+            return receipt
+        if not self._settling.done():
+            self._job.tell(f"waiting until {self._left.name} is a replica; clients are served meanwhile")
+        follows, how = await asyncio.shield(self._settling)
+        if follows:
+            return replace(receipt, verified=(*receipt.verified, f"Patroni: {how}"))
+        text = f"{self._left.name} is no replica within {self._wish.hold_s:g} s after it: Patroni: {how}"
+        return replace(receipt, warnings=(*receipt.warnings, text))
 
     def _probe(self, found: SwitchLook) -> asyncio.Task[_Row | PooldeckError] | None:
         """Begin a client's login now: PgBouncer lets it wait, and answers it first when it is resumed."""
@@ -164,7 +198,7 @@ class _Switchover:
             if failed is not None:
                 detail = f"{receipt.detail}; but a client's login through it: {failed}"
                 return replace(receipt, outcome=Outcome.FAILED, detail=detail)
-            return replace(receipt, verified=(*receipt.verified, *verified))
+            return await self._with_patroni(replace(receipt, verified=(*receipt.verified, *verified)))
 
         if problem is not None:
             text = f"{self._follower.name} is the primary, but this bouncer was not moved: {problem}"

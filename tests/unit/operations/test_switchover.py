@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from console.config.schema import Bouncer, Inventory, PostgresNode
 from console.errors import UsageError
-from console.model.switching import NodeState
+from console.model.switching import NodeState, PatroniMember, PatroniView
+from console.operations.switchover.by_patroni import Patronis
 from console.operations.switchover.choosing import choose, leads_to, spread
 from console.operations.switchover.commands import place_of
 from console.operations.switchover.looking import Pair
@@ -163,6 +164,66 @@ def test_when_the_nodes_are_fit_for_it(pair: Pair, fields: dict[str, Any], reaso
     found = why_not(pair, _bound(**fields))
     assert (found is None) == (reason is None), found
     assert reason is None or reason in (found or "")
+
+
+API_1, API_2 = {"patroni": "http://10.0.0.1:8008"}, {"patroni": "http://10.0.0.2:8008/"}
+
+
+def _with_patroni(one: dict[str, str], other: dict[str, str]) -> Inventory:
+    nodes = (_node("db1", **one), _node("db2", tcp="10.0.0.2:5433", **other))
+    return INVENTORY.model_copy(update={"postgres": nodes})
+
+
+@pytest.mark.parametrize(
+    ("apis", "fields", "reason"),
+    [
+        ((API_1, API_2), {"fence": "patroni"}, None),
+        ((API_1, API_2), {"fence": "read-only"}, "stops it itself"),
+        ((API_1, API_2), {"fence": "none"}, "stops it itself"),
+        ((API_1, API_2), {"fence": "none", "promote_command": "patronictl switchover"}, None),
+        ((API_1, API_2), {"fence": "patroni", "promote_command": "x"}, "no Patroni"),
+        ((API_1, {}), {"fence": "patroni"}, "a Patroni for db1 and none for db2"),
+        (({}, {}), {"fence": "patroni"}, "no Patroni that the inventory names"),
+    ],
+)
+async def test_patroni_is_asked_where_it_runs_both(
+    apis: tuple[dict[str, str], dict[str, str]], fields: dict[str, Any], reason: str | None
+) -> None:
+    wish = _wish(**fields)
+    if reason is None:
+        await choose(_with_patroni(*apis), "db1", wish)
+        assert wish.by_patroni == (fields["fence"] == "patroni")
+    else:
+        with pytest.raises(UsageError, match=reason):
+            await choose(_with_patroni(*apis), "db1", wish)
+
+
+LEADER = PatroniMember("one", "leader", "running", ("10.0.0.1", 8008))
+FOLLOWER = PatroniMember("two", "replica", "streaming", ("10.0.0.2", 8008))
+VIEW = PatroniView("one", "demo", "4.1.5", "primary", "running", (LEADER, FOLLOWER), False, False)
+OTHER = replace(VIEW, name="two", role="replica")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (VIEW, OTHER, None),
+        (VIEW, replace(OTHER, name=None), "does not tell what it calls db2"),
+        (VIEW, replace(OTHER, scope="another"), "two clusters: demo, another"),
+        (replace(VIEW, members=(replace(LEADER, role="replica"), FOLLOWER)), OTHER, "nobody leads"),
+        (replace(VIEW, members=(replace(FOLLOWER, role="leader"),)), OTHER, "two leads, not one"),
+        (replace(VIEW, members=(LEADER,)), OTHER, "is no member"),
+        (replace(VIEW, members=(LEADER, replace(FOLLOWER, state="stopped"))), OTHER, "is stopped"),
+        (replace(VIEW, is_scheduled=True), OTHER, "scheduled"),
+    ],
+)
+async def test_what_patroni_says_has_to_fit(old: PatroniView, new: PatroniView, reason: str | None) -> None:
+    wish = _wish(fence="patroni")
+    await choose(_with_patroni(API_1, API_2), "db1", wish)
+    found = why_not(Pair(PRIMARY, replace(REPLICA, may_promote=False), Patronis(old, new)), wish)
+    assert (found is None) == (reason is None), found
+    assert reason is None or reason in (found or "")
+    assert why_not(Pair(PRIMARY, REPLICA, "no answer"), wish) == "Patroni cannot be asked: no answer"
 
 
 def test_commands_are_run_where_the_inventory_says() -> None:

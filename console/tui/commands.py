@@ -142,7 +142,7 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     if command is None:
         return []
     if command.verb is not None:
-        found = wishes.completions(command.verb, argument, app.selectable)
+        found = wishes.completions(command.verb, argument, app.names.of)
         return [Completion(value, help_, len(name) + 1 + start) for value, help_, start in found]
     # In a list with commas the last part is completed; a `!` before it stays.
     start = max(argument.rfind(","), argument.rfind("!"), argument.rfind(" ")) + 1
@@ -168,7 +168,7 @@ def first_sentence(text: str) -> str:
 
 
 def _targets(app: PooldeckApp) -> Sequence[str]:
-    return app.selectable()
+    return app.names.targets()
 
 
 def _themes(app: PooldeckApp) -> Sequence[str]:
@@ -224,6 +224,14 @@ VIEW_COMMANDS: tuple[Command, ...] = (
         "Try to log in now to bouncers that do not answer, also to those that shut down. Without a selector: "
         "the marked rows, or the row under the cursor.",
         _retry,
+        _targets,
+    ),
+    Command(
+        "process",
+        "[SELECTOR]",
+        "How bouncers are supervised, and their processes: CPU, memory, open files, version. Asks hosts. "
+        "Without a selector: the marked rows, or the row under the cursor.",
+        lambda app, argument: app.open_processes(argument),
         _targets,
     ),
     Command("runs", "", "Operations of this session and how they ended.", _view("runs")),

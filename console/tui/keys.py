@@ -22,6 +22,7 @@ TABLES: tuple[tuple[str, str], ...] = (
     ("/", "filter while you type, Enter keeps it, Esc takes it off"),
     ("z  ctrl+z", "only rows that need a look"),
     ("d  y", "details; the row as it was read"),
+    ("x", "processes of the marked bouncers, or of the row's: how they are supervised; asks their hosts"),
     ("c", "copy the marked rows through the terminal (OSC 52)"),
     ("a", "action menu for the marked rows, or the row under the cursor"),
     ("P  R  L", "open the plan to pause, resume, reload; nothing happens before you confirm it"),
@@ -39,6 +40,7 @@ PLAN: tuple[tuple[str, str], ...] = (
 )
 RUN: tuple[tuple[str, str], ...] = (
     ("arrows  j k", "move over the targets; the line above the keys has the detail in full"),
+    ("a", "answer what the run asks, such as what becomes of clients that have not left a restart"),
     ("e", "end the hold now: clients go on, as they would at its end"),
     ("ctrl+x", "stop after the current step, and undo what can be; again: now"),
     ("Esc", "back; it goes on, o finds it again"),
@@ -46,6 +48,16 @@ RUN: tuple[tuple[str, str], ...] = (
     ("Tab", "the events"),
 )
 RUNS: tuple[tuple[str, str], ...] = (("Enter", "open the run: its targets, events and result"),)
+PROCESS: tuple[tuple[str, str], ...] = (
+    ("r", "ask the hosts again"),
+    ("j k  PgUp PgDn", "scroll"),
+    ("c", "copy it all"),
+)
+SECRETS: tuple[tuple[str, str], ...] = (
+    ("Enter", "the next field; in the last one: use what was typed, when it is as it must be"),
+    ("Tab  arrows", "the other fields and buttons; pasting is welcome, copying and cutting do nothing"),
+    ("Esc", "back to the plan; what was typed is gone"),
+)
 LEASES: tuple[tuple[str, str], ...] = (
     ("Enter", "open the plan that resumes the target"),
     ("arrows  j k", "move"),

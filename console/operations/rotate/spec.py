@@ -10,6 +10,7 @@ from console.operations.rotate.parameters import RotateParameters
 from console.operations.rotate.run import conduct_rotation
 from console.operations.rotate.standing import rotate_rescue, rotate_standing, rotate_statements
 from console.operations.rotate.survey import survey_rotation
+from console.operations.rotate.wanted import secrets_of_rotation
 from console.operations.spec import Absence, OpSpec, Scope
 
 ROTATE_SPEC: OpSpec[Observation] = OpSpec(
@@ -40,4 +41,5 @@ ROTATE_SPEC: OpSpec[Observation] = OpSpec(
     serial="100%",
     look=look_at_role,
     survey=survey_rotation,
+    secrets=secrets_of_rotation,
 )

@@ -19,6 +19,7 @@ from console.tui.parts import OpeningGrid, PlainGrid, content, hanging
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
 from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
+from console.tui.screens.choice import ChoiceScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import TONE_NAMES
@@ -30,7 +31,7 @@ from widgets.grid_messages import Activated, CursorMoved
 from widgets.log_view import Level, LogLine, LogView
 
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
-_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING})
+_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING, EventKind.ASKING})
 """Told again and again while they last."""
 _NAME_COLUMNS = 12
 
@@ -47,6 +48,7 @@ class RunScreen(DeckScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
         Binding("e", "end_hold", "End hold", id="run.end-hold"),
+        Binding("a", "answer", "Answer", id="run.answer"),
         Binding("ctrl+x", "stop", "Stop", id="run.stop"),
         Binding("pageup", "result(-1)", "Result up", show=False, priority=True, id="run.up"),
         Binding("pagedown", "result(1)", "Result down", show=False, priority=True, id="run.down"),
@@ -61,6 +63,8 @@ class RunScreen(DeckScreen):
         super().__init__()
         self._run = run
         self._shown: tuple[object, ...] = ()
+        self._put_off: set[str] = set()
+        """Targets whose question was left for later."""
 
     @property
     def place(self) -> str:
@@ -107,6 +111,31 @@ class RunScreen(DeckScreen):
             return
         with while_widgets_leave():
             self._draw(self.progress)
+        self._put_off &= self.progress.questions.keys()
+        asked = [name for name in self.progress.questions if name not in self._put_off]
+        if asked and self.is_current:
+            self._ask(asked[0])
+
+    def _ask(self, name: str) -> None:
+        questions = self.progress.questions
+
+        def answered(choice: str | None) -> None:
+            if choice is not None:
+                self._run.answer(name, choice)
+            self._put_off.add(name)
+
+        screen = ChoiceScreen(
+            questions[name],
+            lambda: self.progress.questions.get(name),
+            self.deck.clock.monotonic_s,
+            ascii_only=self.deck.ascii_only,
+        )
+        self.app.push_screen(screen, answered)
+
+    def action_answer(self) -> None:
+        """Answer what the run asks."""
+        for name in list(self.progress.questions)[:1]:
+            self._ask(name)
 
     def _draw(self, progress: Progress) -> None:
         states = tuple(progress.states.values())
@@ -195,6 +224,8 @@ class RunScreen(DeckScreen):
             return False
         if action == "result":
             return self.is_built and self.query_one("#outcome").max_scroll_y > 0
+        if action == "answer":
+            return self.is_built and bool(self.progress.questions)
         if action == "end_hold":
             return self.is_built and not self._run.done and self.progress.hold is not None
         return super().check_action(action, parameters)

@@ -28,6 +28,7 @@ IN_FULL = 3
 POOLS_SHOWN = 6
 LINES_SHOWN = 6
 """So many different texts under one label, when there are many targets."""
+AS_ONE = "none: all as one, step by step; what fails is taken back on all"
 DIFF_SHOWN = 60
 """So many lines of a diff."""
 _SENDS_COLUMNS = 12
@@ -73,6 +74,8 @@ def _header(plan: Plan, width: int | None) -> list[str]:
 
 
 def _waves(plan: Plan) -> str:
+    if plan.spec.conduct is not None:
+        return AS_ONE
     sizes = [len(wave) for wave in plan.waves]
     order = "all at once" if len(sizes) == 1 else f"{len(sizes)} waves: {_sizes(sizes)} targets"
     rollout = plan.rollout

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from console.operations.plan import Plan, PoolImpact, TargetPlan
 from console.operations.radius_text import radius_lines, who
-from console.operations.render import diffs_of
+from console.operations.render import AS_ONE, diffs_of
 from console.operations.render_layout import grouped, some
 from console.operations.step import plural
 from console.tui.sources import to_ascii
@@ -105,6 +105,8 @@ def _summary(plan: Plan, reason: str | None) -> Section:
 
 
 def _waves(plan: Plan) -> str:
+    if plan.spec.conduct is not None:
+        return AS_ONE
     sizes = [str(len(wave)) for wave in plan.waves]
     if not sizes:
         return "none: nothing can be reached"
@@ -222,7 +224,7 @@ def _in_common(plan: Plan) -> Section:
             ("clients are cut", text) for text in _of(acted, lambda item: (_cut(item.query_wait_timeout_s),))
         ]
     facts += [("seen", text) for text in _of(acted, lambda item: item.evidence)]
-    facts += [("it changes", text) for text in _of(acted, lambda item: item.notes)]
+    facts += _details(_of(acted, lambda item: item.notes))
     facts += [("success means", text) for text in dict.fromkeys(item.verified_by for item in acted)]
     spec = plan.spec
     undo = f"none: {spec.no_undo_reason}" if spec.undo is None else f"pooldeck {spec.undo}, for each target"
@@ -280,7 +282,7 @@ def _sent(plan: Plan, item: TargetPlan) -> Section:
 
 
 def _meaning(plan: Plan, item: TargetPlan) -> Section:
-    facts: list[tuple[str, str]] = [("it changes", note) for note in item.notes]
+    facts = _details(item.notes)
     facts += [("clients feel", effect) for effect in item.effects]
     if item.rescue:
         facts += [("or else", f"{text} when it does not go well") for text in _in_turn(item.rescue)]
@@ -295,6 +297,10 @@ def _meaning(plan: Plan, item: TargetPlan) -> Section:
     if len(item.pools) > len(shown):
         facts.append(("…", f"and {len(item.pools) - len(shown)} more pools"))
     return Section("What it means", facts)
+
+
+def _details(notes: Sequence[str]) -> list[tuple[str, str]]:
+    return [("in detail" if place == 0 else "", note) for place, note in enumerate(notes)]
 
 
 def _in_turn(statements: Sequence[str]) -> tuple[str, ...]:

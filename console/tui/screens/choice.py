@@ -44,6 +44,7 @@ class ChoiceScreen(ModalScreen[str | None]):
         self._now = now
         self._clock_s = clock_s
         self._ascii_only = ascii_only
+        self._is_over = False
         self._title = Static("", id="choice-title", markup=False)
         self._about = Static("", id="choice-about", markup=False)
 
@@ -74,8 +75,8 @@ class ChoiceScreen(ModalScreen[str | None]):
     def _look(self) -> None:
         found = self._now()
         if found is None:
-            if self.is_current:
-                self.dismiss(None)
+            self._leave(None)
+        if found is None or self._is_over:
             return
         self._question = found
         left_s = found.left_s(self._clock_s())
@@ -90,11 +91,17 @@ class ChoiceScreen(ModalScreen[str | None]):
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        self.dismiss((event.button.id or "").removeprefix("choice-"))
+        self._leave((event.button.id or "").removeprefix("choice-"))
 
     def action_leave(self) -> None:
         """Leave it unanswered for now."""
-        self.dismiss(None)
+        self._leave(None)
+
+    def _leave(self, answer: str | None) -> None:
+        """Leave once: the question may be over in the moment in which it is answered."""
+        if not self._is_over:
+            self._is_over = True
+            self.dismiss(answer)
 
     def action_page(self, pages: int) -> None:
         """Scroll who it is about."""

@@ -50,7 +50,7 @@ class SecretScreen(ModalScreen[Typed | None]):
         self._ok = Button("Use", variant="warning", id="secret-ok", disabled=True)
 
     def _field(self, id: str) -> SecretInput:
-        return SecretInput(ascii_only=self._ascii_only, id=id)
+        return SecretInput(self._entered, ascii_only=self._ascii_only, id=id)
 
     def compose(self) -> ComposeResult:
         """A field each, what is wrong, buttons."""
@@ -81,15 +81,15 @@ class SecretScreen(ModalScreen[Typed | None]):
         event.stop()
         self._judge()
 
-    @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
-        event.stop()
+    def _entered(self, field: SecretInput) -> None:
         inputs = self._inputs
-        place = next(place for place, field in enumerate(inputs) if field is event.input)
+        place = inputs.index(field)
         if place + 1 < len(inputs):
-            inputs[place + 1].focus()
-        elif not self._ok.disabled:
-            self._give()
+            self.set_focus(inputs[place + 1])
+        else:
+            self._judge()
+            if not self._ok.disabled:
+                self._give()
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:

@@ -6,7 +6,7 @@ The service plans and runs, the guard allows; everything here comes from `app.ve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from textual.screen import ModalScreen
@@ -228,10 +228,14 @@ class Operating:
 
     def cannot(self, verb: Verb) -> str | None:
         """Say why a verb cannot be had for the chosen rows; None when it can."""
+        return self.judge_rows()(verb)
+
+    def judge_rows(self) -> Callable[[Verb], str | None]:
+        """Return `cannot` for the rows as they are chosen now: they are looked for once for all verbs."""
         if self.service is None:
-            return "operations are not available in this session"
-        spec = REGISTRY[verb.name]
-        return chosen.cannot(spec, self._rows, self._deck.inventory, read_only=self._deck.read_only)
+            return lambda _: "operations are not available in this session"
+        rows, deck = self._rows, self._deck
+        return lambda verb: chosen.cannot(REGISTRY[verb.name], rows, deck.inventory, read_only=deck.read_only)
 
     def line_of(self, verb: Verb) -> tuple[str, bool]:
         """Return the command for the chosen rows, and whether more has to be typed."""

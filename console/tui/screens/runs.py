@@ -65,6 +65,7 @@ class RunScreen(DeckScreen):
         self._shown: tuple[object, ...] = ()
         self._put_off: set[str] = set()
         """Targets whose question was left for later."""
+        self._offered: tuple[bool | None, ...] = ()
 
     @property
     def place(self) -> str:
@@ -156,7 +157,14 @@ class RunScreen(DeckScreen):
         hold.update(content(held, separator="\n", ascii_only=ascii_only))
         self.query_one(Grid).set_source(ListSource([self._row(state) for state in states]))
         self._note()
-        self.refresh_bindings()
+        self._offer()
+
+    def _offer(self) -> None:
+        """Have the footer made anew where a key came or went: it makes every one of its widgets again."""
+        offered = tuple(self.check_action(name, ()) for name in ("stop", "result", "end_hold", "answer"))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def _words(self, progress: Progress) -> tuple[Cell, ...]:
         if progress.receipt is not None:

@@ -41,6 +41,7 @@ PLAN: tuple[tuple[str, str], ...] = (
 RUN: tuple[tuple[str, str], ...] = (
     ("arrows  j k", "move over the targets; the line above the keys has the detail in full"),
     ("a", "answer what the run asks, such as what becomes of clients that have not left a restart"),
+    ("s", "the steps of the plan, where it has any"),
     ("e", "end the hold now: clients go on, as they would at its end"),
     ("ctrl+x", "stop after the current step, and undo what can be; again: now"),
     ("Esc", "back; it goes on, o finds it again"),
@@ -52,11 +53,6 @@ PROCESS: tuple[tuple[str, str], ...] = (
     ("r", "ask the hosts again"),
     ("j k  PgUp PgDn", "scroll"),
     ("c", "copy it all"),
-)
-SECRETS: tuple[tuple[str, str], ...] = (
-    ("Enter", "the next field; in the last one: use what was typed, when it is as it must be"),
-    ("Tab  arrows", "the other fields and buttons; pasting is welcome, copying and cutting do nothing"),
-    ("Esc", "back to the plan; what was typed is gone"),
 )
 LEASES: tuple[tuple[str, str], ...] = (
     ("Enter", "open the plan that resumes the target"),

@@ -52,11 +52,15 @@ def plan_sections(plan: Plan, width: int = 80, reason: str | None = None) -> lis
     return [section for section in sections if not _is_empty(section)]
 
 
-def _steps(plan: Plan) -> Section:
-    """Number the steps of a verb that works on all its targets as one."""
+def plan_steps(plan: Plan) -> list[PlannedStep]:
+    """Return the steps of a verb that works on all its targets as one; [] of others."""
     steps = plan.whole.steps if plan.whole is not None else ()
-    planned = [PlannedStep(step.where, step.what, step.checked) for step in steps]
-    return Section(f"In this order: {plural(len(steps), 'step')}", steps=planned)
+    return [PlannedStep(step.where, step.what, step.checked) for step in steps]
+
+
+def _steps(plan: Plan) -> Section:
+    steps = plan_steps(plan)
+    return Section(f"In this order: {plural(len(steps), 'step')}", steps=steps)
 
 
 def _diffs(plan: Plan) -> Iterator[Section]:

@@ -30,6 +30,8 @@ _WORDS: Mapping[EventKind, tuple[str, Tone]] = {
 }
 """Kinds that change how a target stands; what is said besides only changes the detail."""
 _SAID = frozenset({EventKind.NOTE, EventKind.WARNING, EventKind.ANSWERED})
+_OF_THE_WHOLE = frozenset({EventKind.NOTE, EventKind.UNDOING})
+"""What is told of the run as a whole: the step that it is at."""
 NOT_BEGUN = "not begun"
 
 
@@ -98,7 +100,7 @@ class Progress:
     states: dict[str, TargetState] = field(default_factory=dict)
     """By target, in the plan's order; those that were never reached come last."""
     stage: str = ""
-    """The wave or gate, or how far what it needs is ready, as told; "" when there is nothing of the kind."""
+    """The wave, gate or step, or how far what it needs is ready, as told; "" when there is none."""
     questions: dict[str, Question] = field(default_factory=dict)
     """By target: what it waits to be told."""
     _preparing: bool = False
@@ -161,6 +163,9 @@ class Progress:
         elif event.kind in (EventKind.WAVE, EventKind.GATE, EventKind.PREPARING):
             self.stage = event.text
             self._preparing = event.kind is EventKind.PREPARING
+        elif event.target not in self.states and event.kind in _OF_THE_WHOLE:
+            self.stage = event.text
+            self._preparing = False
         elif event.kind is EventKind.SENT and self._preparing:
             self.stage = ""
             self._preparing = False

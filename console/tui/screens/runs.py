@@ -16,15 +16,18 @@ from console.operations.outcome import Event, EventKind
 from console.operations.service import Run
 from console.tui import keys
 from console.tui.parts import OpeningGrid, PlainGrid, content, hanging
+from console.tui.plan_text import plan_steps
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
 from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.screens.choice import ChoiceScreen
+from console.tui.screens.text import HelpScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import TONE_NAMES
 from console.view import numbers
 from console.view.cells import Cell, Tone
+from console.view.details import Section
 from widgets.cells import Toned
 from widgets.grid import Column, Grid, ListRow, ListSource
 from widgets.grid_messages import Activated, CursorMoved
@@ -49,6 +52,7 @@ class RunScreen(DeckScreen):
         BACK,
         Binding("e", "end_hold", "End hold", id="run.end-hold"),
         Binding("a", "answer", "Answer", id="run.answer"),
+        Binding("s", "steps", "Steps", id="run.steps"),
         Binding("ctrl+x", "stop", "Stop", id="run.stop"),
         Binding("pageup", "result(-1)", "Result up", show=False, priority=True, id="run.up"),
         Binding("pagedown", "result(1)", "Result down", show=False, priority=True, id="run.down"),
@@ -132,6 +136,20 @@ class RunScreen(DeckScreen):
             ascii_only=self.deck.ascii_only,
         )
         self.app.push_screen(screen, answered)
+
+    def action_steps(self) -> None:
+        """Show the plan's steps in order."""
+        steps = plan_steps(self._run.plan)
+        lines = tuple(
+            line
+            for number, step in enumerate(steps, 1)
+            for line in (
+                (f"{number}", Cell(f"{step.where}: {step.what}")),
+                ("", Cell(f"then {step.then}", Tone.DIM)),
+            )
+        )
+        screen = HelpScreen(f"steps: {self._run.plan.title}", [Section("In this order", lines)])
+        self.app.push_screen(screen)
 
     def action_answer(self) -> None:
         """Answer what the run asks."""
@@ -232,6 +250,8 @@ class RunScreen(DeckScreen):
             return False
         if action == "result":
             return self.is_built and self.query_one("#outcome").max_scroll_y > 0
+        if action == "steps":
+            return bool(plan_steps(self._run.plan))
         if action == "answer":
             return self.is_built and bool(self.progress.questions)
         if action == "end_hold":

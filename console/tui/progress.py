@@ -79,6 +79,7 @@ class Question:
     """What a run wants to know about a target."""
 
     target: str
+    text: str
     choices: tuple[tuple[str, str], ...]
     """The answer, and what it means."""
     about: tuple[str, ...]
@@ -179,7 +180,9 @@ class Progress:
         if choices:
             about = tuple(map(str, event.data.get("about", ())))
             remaining_s = float(event.data.get("remaining_s", 0.0))
-            self.questions[event.target] = Question(event.target, choices, about, remaining_s, now_s)
+            self.questions[event.target] = Question(
+                event.target, event.text, choices, about, remaining_s, now_s
+            )
 
     def end(self, receipt: RunReceipt) -> None:
         """Take the receipt in: it has the last word on every target."""

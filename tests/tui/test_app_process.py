@@ -136,7 +136,7 @@ async def test_without_a_way_to_hosts_it_says_so() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await asked(pilot, "of 10 answer")
         await burst(pilot, "colon", *"process edge-1a", "enter")
-        await asked(pilot, "cannot ask the hosts")
+        await until(pilot, lambda: any("cannot ask the hosts" in one.message for one in app._notifications))
 
 
 def test_what_is_not_known_is_never_nothing() -> None:

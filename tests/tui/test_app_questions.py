@@ -44,7 +44,7 @@ class Asks:
 
     async def __call__(self, step: Step) -> TargetReceipt:
         data = {"choices": CHOICES, "about": list(ABOUT), "remaining_s": 90.0}
-        step.tell(EventKind.ASKING, "2 clients stay; an answer is waited for, 90 s left", data)
+        step.tell(EventKind.ASKING, "2 clients stay: what becomes of them?", data)
         answer = None
         while answer is None and not self.taken_back.is_set() and not step.control.stopped:
             await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ async def at_the_question(pilot: Deck) -> None:
     await asked(pilot, f"Type {PHRASE} to go on")
     await burst(pilot, *PHRASE, "enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceScreen))
-    await asked(pilot, "who has not left yet")
+    await asked(pilot, "what becomes of them? 90 s to answer.")
 
 
 async def test_the_answer_reaches_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

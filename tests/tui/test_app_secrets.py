@@ -42,7 +42,7 @@ def wanted(asked: Parameters) -> tuple[SecretWanted, ...]:
     judge = partial(judge_secret, role="webshop")
     return (
         SecretWanted("new", "webshop", "secret_from", asked.secret_from, twice=True, judge=judge),
-        SecretWanted("old", "webshop", "old_from", asked.old_from, "to see that it is refused afterwards"),
+        SecretWanted("old", "webshop", "old_from", asked.old_from, "it is tried afterwards"),
     )
 
 

@@ -66,7 +66,7 @@ class Question:
             self._told_s = now_s
             self._step.tell(
                 EventKind.ASKING,
-                f"{plural(count, 'client')} stay; an answer is waited for, {left_s:.0f} s left",
+                f"{plural(count, 'client')} stay: what becomes of them?",
                 {
                     "choices": [[one.value, f"{WORDS[one]}: {_MEANING[one]}"] for one in possible],
                     "about": list(about),

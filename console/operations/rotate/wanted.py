@@ -25,7 +25,7 @@ def secrets_of_rotation(asked: RotateParameters) -> tuple[SecretWanted, ...]:
         role=asked.role,
         parameter="old_from",
         source=asked.old_from,
-        purpose="it is tried in the end" if asked.undo else "to see that it is refused afterwards",
+        purpose="it is tried in the end" if asked.undo else "it is tried afterwards",
     )
     return (old,) if asked.undo else (new, old)
 

@@ -80,9 +80,8 @@ class ChoiceScreen(ModalScreen[str | None]):
             return
         self._question = found
         left_s = found.left_s(self._clock_s())
-        title = Cell(
-            f"{found.target}: who has not left yet? {left_s:.0f} s to answer, then it is given up.", Tone.WARN
-        )
+        words = f"{found.target}: {found.text} {left_s:.0f} s to answer."
+        title = Cell(words, Tone.WARN)
         self._title.update(content([title], ascii_only=self._ascii_only))
         width = self._about.content_size.width
         lines = [hanging(Cell(line), width) for line in found.about]

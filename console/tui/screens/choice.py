@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
@@ -50,7 +50,7 @@ class ChoiceScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """Who it is about, then what can be answered; the most patient answer first."""
-        with Vertical(id="choice"):
+        with VerticalScroll(id="choice", can_focus=False):
             yield self._title
             with VerticalScroll(id="choice-page", can_focus=False):
                 yield self._about

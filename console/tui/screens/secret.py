@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
@@ -54,7 +54,7 @@ class SecretScreen(ModalScreen[Typed | None]):
 
     def compose(self) -> ComposeResult:
         """A field each, what is wrong, buttons."""
-        with Vertical(id="secrets"):
+        with VerticalScroll(id="secrets", can_focus=False):
             yield Static(self._title, id="secrets-title", markup=False)
             for one in self._wanted:
                 yield Static(_label(one), classes="secrets-label", markup=False)

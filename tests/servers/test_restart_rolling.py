@@ -154,13 +154,16 @@ async def test_idle_ones_are_cut_at_the_deadline_and_others_finish(
             busy.execute("SELECT 1")
             run = await desk.start("restart", "edge-1", method="rolling", stragglers=stragglers, timeout_s=2)
             assert any("KILL_CLIENT" in statement for statement in run.plan.targets[0].statements)
+            kinds = []
             async for event in run.events():
+                kinds.append(event.kind)
                 if event.kind is EventKind.ASKING and event.data["choices"]:
                     assert [key for key, _ in event.data["choices"]] == ["wait", "kill-idle", "give-up"]
                     assert any(line.startswith("idle ") for line in event.data["about"])
                     run.answer("edge-1", "kill-idle")
                 if event.kind is EventKind.ANSWERED and "KILL_CLIENT" in event.text:
                     break
+            assert EventKind.ENDING in kinds, "whoever watches the fleet gives its own session up"
             with pytest.raises(psycopg.OperationalError, match="admin forced disconnect"):
                 idle.execute("SELECT 1")
             assert busy.execute("SELECT 42").fetchone() == (42,)

@@ -96,7 +96,11 @@ class _Rolling:
     async def run(self) -> TargetReceipt:
         """See `carry_out_rolling`."""
         step, comeback = self._step, self._comeback
-        receipt = await comeback.launch() or await self._until_empty()
+        receipt = await comeback.launch()
+        if receipt is None:
+            # Whoever watches it closes its own session: a console keeps it from ending (trap T13).
+            step.tell(EventKind.ENDING, "it takes no new clients, ends by itself and cannot be stopped")
+            receipt = await self._until_empty()
         await close_quietly(self._session)
         if receipt is not None:
             return receipt

@@ -145,6 +145,9 @@ class CommandLine(Vertical):
         self._draft = ""
         self._cycle: tuple[str, int, Sequence[Completion]] | None = None
         self._chosen = -1
+        self._found: tuple[str, int, Sequence[Completion]] | None = None
+        """What the completer said last: each key asks it for the list and for the text behind the cursor."""
+        self._lines_shown = 0
         self._line = _Line(self)
         self._prefix_label = Static(":", classes="command-line--prefix", markup=False)
         self._completions = Static("", classes="command-line--completions", markup=False)
@@ -170,6 +173,7 @@ class CommandLine(Vertical):
         """Show the line with `text` in it, the cursor at its end, and take the focus."""
         if complete is not None:
             self.complete = complete
+        self._found = None
         self.prefix = prefix
         self._prefix_label.update(prefix)
         if self.screen.focused is not self._line:
@@ -198,17 +202,22 @@ class CommandLine(Vertical):
 
     def ghost(self, text: str) -> str | None:
         """The whole line with its best completion, when that only adds to what is typed."""
-        for completion in self.complete(text, len(text)):
+        for completion in self._completed(text, len(text)):
             line, _ = applied(completion, text, len(text))
             if line.startswith(text) and line != text:
                 return line
         return None
 
+    def _completed(self, text: str, cursor: int) -> Sequence[Completion]:
+        if self._found is None or self._found[:2] != (text, cursor):
+            self._found = (text, cursor, self.complete(text, cursor))
+        return self._found[2]
+
     def cycle(self, step: int) -> None:
         """Put in the next (1) or last (-1) completion of what was typed."""
         if self._cycle is None:
             text, cursor = self.text, self._line.cursor_position
-            self._cycle = (text, cursor, self.complete(text, cursor))
+            self._cycle = (text, cursor, self._completed(text, cursor))
             self._chosen = -1 if step > 0 else 0
         text, cursor, completions = self._cycle
         if completions:
@@ -263,7 +272,7 @@ class CommandLine(Vertical):
         if self._cycle is not None:
             completions, chosen = self._cycle[2], self._chosen
         else:
-            completions, chosen = self.complete(self.text, self._line.cursor_position), -1
+            completions, chosen = self._completed(self.text, self._line.cursor_position), -1
         first = max(0, min(chosen - SHOWN_COMPLETIONS + 1, len(completions) - SHOWN_COMPLETIONS))
         shown = completions[first : first + SHOWN_COMPLETIONS]
         width = max((len(completion.text) for completion in shown), default=0)
@@ -275,5 +284,8 @@ class CommandLine(Vertical):
         left = len(completions) - first - len(shown)
         if left > 0:
             lines.append(f"\n  and {left} more")
+        # Another height lays the whole screen out anew; most keys leave it as it is.
+        count = len(shown) + (left > 0)
+        changed, self._lines_shown = count != self._lines_shown, count
         self._completions.display = bool(shown)
-        self._completions.update(lines)
+        self._completions.update(lines, layout=changed)

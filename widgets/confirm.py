@@ -129,6 +129,8 @@ class Confirm(Vertical):
         self._answered = False
         self._typing = False
         self._note = ""
+        self._noted = ""
+        """What was typed when it was noted."""
         self._timer: Timer | None = None
         self._input = _PhraseInput(select_on_focus=False, id="confirm-phrase")
         self._ask = Static("", classes="confirm--ask", markup=False)
@@ -292,7 +294,9 @@ class Confirm(Vertical):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self._note = ""
+        # Typing and Enter in one burst: the news of what was typed comes after the answer to Enter.
+        if self._input.value != self._noted:
+            self._note = ""
         self.set_class(bool(event.value) and self._typing, "-typing")
         self._refresh_state()
 
@@ -303,14 +307,16 @@ class Confirm(Vertical):
 
     def _submit(self) -> None:
         if not self.ready and self._armed and self._locked is None and not self._answered:
-            self._note = "That is not the phrase."
-            self._refresh_state()
+            self._say("That is not the phrase.")
         self._confirm()
 
     @on(_PhraseInput.PasteRefused)
     def _refused(self, event: _PhraseInput.PasteRefused) -> None:
         event.stop()
-        self._note = "Pasting is refused: type the phrase."
+        self._say("Pasting is refused: type the phrase.")
+
+    def _say(self, note: str) -> None:
+        self._note, self._noted = note, self._input.value
         self._refresh_state()
 
 

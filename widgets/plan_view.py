@@ -33,6 +33,16 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One of several that are done in order."""
+
+    where: str
+    what: str
+    then: str = ""
+    """What must be so before the next one is begun."""
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One part, such as one target of an operation."""
 
@@ -46,6 +56,10 @@ class Section:
     lines: Sequence[str] = ()
     """Lines as they are, after all else but the table."""
     columns: Columns | None = None
+    steps: Sequence[PlannedStep] = ()
+    """Numbered."""
+    diff: Sequence[str] = ()
+    """Lines of a unified diff, each file's after one with its path."""
 
 
 class PlanView(VerticalScroll, can_focus=True):
@@ -56,6 +70,9 @@ class PlanView(VerticalScroll, can_focus=True):
         "plan-view--label",
         "plan-view--statement",
         "plan-view--warning",
+        "plan-view--added",
+        "plan-view--removed",
+        "plan-view--hunk",
     }
     DEFAULT_CSS = """
     PlanView { height: 1fr; background: $surface; color: $foreground; padding: 0 1; }
@@ -64,6 +81,9 @@ class PlanView(VerticalScroll, can_focus=True):
     PlanView > .plan-view--label { color: $text-muted; }
     PlanView > .plan-view--statement { color: $text-primary; text-style: bold; }
     PlanView > .plan-view--warning { color: $text-warning; text-style: bold; }
+    PlanView > .plan-view--added { color: $text-success; }
+    PlanView > .plan-view--removed { color: $text-error; }
+    PlanView > .plan-view--hunk { color: $text-muted; }
     """
 
     def __init__(
@@ -126,9 +146,41 @@ class PlanView(VerticalScroll, can_focus=True):
             table = self._table()
             table.add_row("", Text("warning", style=self._style("warning")), Text(clean(warning)))
             parts.append(table)
+        if section.steps:
+            parts.append(self._steps(section.steps))
+        parts += self._diff(section.diff)
         parts += [Text(f" {clean(line)}") for line in section.lines]
         if section.columns is not None:
             parts.append(self._columns(section.columns))
+        return parts
+
+    def _steps(self, steps: Sequence[PlannedStep]) -> RenderableType:
+        label, where = self._style("label"), self._style("statement")
+        table = self._table()
+        table.columns[1].justify = "right"
+        for number, step in enumerate(steps, 1):
+            words = Text.assemble((clean(step.where), where), "  ", clean(step.what))
+            table.add_row("", Text(f"{number}", style=label), words)
+            if step.then:
+                table.add_row("", "", Text(f"then {clean(step.then)}", style=label))
+        return table
+
+    def _diff(self, lines: Sequence[str]) -> list[RenderableType]:
+        """Return lines whose sign stands apart, so that what goes on below is not taken for another line."""
+        parts: list[RenderableType] = []
+        styles = {"+": "added", "-": "removed", "@": "hunk"}
+        for line in map(clean, lines):
+            sign = line[:1]
+            if sign not in (*styles, " ", ""):
+                parts.append(Text(f" {line}", style="bold"))
+                continue
+            style = self._style(styles[sign]) if sign in styles else Style.null()
+            row = Table.grid(padding=(0, 1, 0, 0))
+            row.add_column(width=2)
+            row.add_column(overflow="fold")
+            sign, rest = ("", line) if sign == "@" else (sign, line[1:])
+            row.add_row(Text(f" {sign}", style=style), Text(rest, style=style))
+            parts.append(row)
         return parts
 
     def _columns(self, columns: Columns) -> RenderableType:

@@ -71,7 +71,7 @@ def bouncers_and_nodes(context: typer.Context, incomplete: str) -> list[str]:
     from console.operations.registry import REGISTRY
 
     spec = REGISTRY.get(context.command.name or "")
-    nodes = inventory.postgres if spec is not None and spec.on_node else inventory.bouncers
+    nodes = inventory.postgres if spec is not None and spec.verb.names_node else inventory.bouncers
     return [f"{before}{node.name}" for node in nodes if node.name.startswith(term)]
 
 

@@ -44,6 +44,7 @@ async def _console(options: Globals) -> int:
     from console.fleet.collector import FleetCollector
     from console.fleet.store import FleetStore
     from console.operations.lease.legacy import lease_legacy
+    from console.operations.process.reader import ProcessReader
     from console.postgres.connect import PostgresConnector
     from console.tui.app import PooldeckApp
 
@@ -59,6 +60,7 @@ async def _console(options: Globals) -> int:
             log=log,
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),
             claims=lease_legacy(stack.clock).claims,
+            processes=ProcessReader(stack.inventory, stack.connector, stack.transport, stack.clock),
             read_only=options.read_only,
             ascii_only=options.ascii_only,
         )

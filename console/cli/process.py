@@ -5,7 +5,6 @@ It asks and prints; reading is `console.operations.process`'s work. Documented i
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,6 @@ from console.cli.diagnostics import ExitCode, printable, run_async
 
 if TYPE_CHECKING:
     from console.operations.process.report import ProcessReport
-
-AT_ONCE = 16
 
 
 def register(app: typer.Typer) -> None:
@@ -64,27 +61,12 @@ def process(
 
 async def _read(options: Globals, selector: str, interval_s: float) -> tuple[ProcessReport, ...]:
     from console.config.selector import parse_selector
-    from console.operations.process.report import read_report
+    from console.operations.process.reader import ProcessReader
 
     async with open_stack(options) as stack:
-        bouncers = {bouncer.name: bouncer for bouncer in stack.inventory.bouncers}
-        names = dict.fromkeys(one.name for one in parse_selector(selector).select(stack.inventory.bouncers))
-        slots = asyncio.Semaphore(AT_ONCE)
-
-        async def one(name: str) -> ProcessReport:
-            bouncer = bouncers[name]
-            limit_s = bouncer.query_timeout_s or stack.inventory.defaults.query_timeout_s
-            async with slots:
-                return await read_report(
-                    bouncer,
-                    stack.connector,
-                    stack.transport,
-                    stack.clock,
-                    interval_s=interval_s,
-                    timeout_s=limit_s + (bouncer.connect_timeout_s or limit_s),
-                )
-
-        return tuple(await asyncio.gather(*map(one, names)))
+        chosen = parse_selector(selector).select(stack.inventory.bouncers)
+        reader = ProcessReader(stack.inventory, stack.connector, stack.transport, stack.clock)
+        return await reader.read(tuple(dict.fromkeys(one.name for one in chosen)), interval_s=interval_s)
 
 
 def _text(report: ProcessReport) -> str:

@@ -1,4 +1,4 @@
-"""Secrets of `pooldeck rotate` on the command line: prompted for, read from elsewhere, or made up.
+"""Secrets of `pooldeck rotate`: prompted for on a terminal, read from elsewhere, or made up.
 
 Never from its arguments. A secret leaves here as `SecretStr`, into a descriptor or a command's input.
 """
@@ -29,35 +29,19 @@ T = TypeVar("T")
 
 
 class CommandLineWallet:
-    """Implements `console.operations.roles.Wallet`. What was asked for once is kept for the run.
+    """Implements `console.operations.roles.Wallet`. It keeps nothing: each run has a wallet of its own.
 
     Args:
         credentials: runs commands.
-        may_prompt: the terminal is not the console's.
+        may_prompt: the terminal, and the descriptors, are not the console's.
     """
 
     def __init__(self, credentials: Credentials, *, may_prompt: bool) -> None:
         self._credentials = credentials
         self._may_prompt = may_prompt
-        self._kept: dict[tuple[str, str], SecretStr] = {}
 
     async def secret(self, source: str, *, role: str, which: str) -> SecretStr:
         """See `Wallet.secret`."""
-        key = (source, which)
-        if key not in self._kept:
-            self._kept[key] = await self._ask(source, role, which)
-        return self._kept[key]
-
-    async def hand_over(self, where: str, secret: SecretStr, *, role: str) -> None:
-        """See `Wallet.hand_over`."""
-        kind, _, detail = where.partition(":")
-        line = secret.get_secret_value().encode() + b"\n"
-        if kind == "fd":
-            await _in_time(lambda: _write_descriptor(int(detail), line), f"descriptor {detail}", role)
-            return
-        await _feed(shlex.split(detail), line, role)
-
-    async def _ask(self, source: str, role: str, which: str) -> SecretStr:
         kind, _, detail = source.partition(":")
         if kind == "generate":
             return SecretStr(generate_secret(role))
@@ -69,13 +53,32 @@ class CommandLineWallet:
                 )
             return await _prompted(role, which)
         if kind == "fd":
+            self._refuse_descriptor(detail, "secret-from" if which == "new" else "old-from")
             text = await _in_time(lambda: _read_descriptor(int(detail)), f"descriptor {detail}", role)
             return _line(text, f"descriptor {detail}", role)
-        found = await self._credentials.password(
+        found = await self._credentials.anew().password(
             source, user=role, node=role, host=None, port=0, database="", timeout_s=LIMIT_S
         )
         assert found is not None, "a command gives a password or fails"
         return found
+
+    async def hand_over(self, where: str, secret: SecretStr, *, role: str) -> None:
+        """See `Wallet.hand_over`."""
+        kind, _, detail = where.partition(":")
+        line = secret.get_secret_value().encode() + b"\n"
+        if kind == "fd":
+            self._refuse_descriptor(detail, "secret-to")
+            await _in_time(lambda: _write_descriptor(int(detail), line), f"descriptor {detail}", role)
+            return
+        await _feed(shlex.split(detail), line, role)
+
+    def _refuse_descriptor(self, number: str, option: str) -> None:
+        """Refuse one of the console's own: it would be its terminal, or a session."""
+        if not self._may_prompt:
+            raise UsageError(
+                f"descriptor {number} is one of the console's own",
+                hint=f"say {option}=command:LINE, or run pooldeck rotate in a shell",
+            )
 
 
 async def _prompted(role: str, which: str) -> SecretStr:

@@ -80,6 +80,10 @@ class Credentials:
     def __repr__(self) -> str:
         return "Credentials()"
 
+    def anew(self) -> Credentials:
+        """Return the same sources with nothing kept: what a command says may be another secret by now."""
+        return Credentials(self._environ, self._home)
+
     async def password(
         self,
         source: str | None,

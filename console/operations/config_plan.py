@@ -54,12 +54,11 @@ def change_standing(ask: Ask[Observation]) -> Standing:
         return Standing(present, blocked=blocked, warnings=tuple(some_of(findings)))
     would = what_would_change(ask, after)
     assert would is not None, "it was judged"
-    diff = list(_diff(ask, change))
     if _is_so(change, would):
         notes = (f"needs a restart: {line}" for line in would.restart)
         return Standing(present, already=True, notes=tuple(notes))
     wanted = change.wanted
-    notes_ = [*(wanted.notes if wanted is not None else ()), *diff, *would_change(would, after)]
+    notes_ = [*(wanted.notes if wanted is not None else ()), *would_change(would, after)]
     if change.edits:
         backup = backup_of("NAME", "RUN")
         notes_.append(f"what is there stays beside it as {backup}, and is put back should anything go wrong")
@@ -70,6 +69,7 @@ def change_standing(ask: Ask[Observation]) -> Standing:
         present,
         warnings=tuple(warnings),
         notes=tuple(notes_),
+        diff=tuple(_diff(ask, change)),
         tier=Tier.CUT if would.doomed_clients else None,
     )
 
@@ -103,7 +103,7 @@ def _is_so(change: ConfigChange, would: ExpectedReload) -> bool:
 
 def _diff(ask: Ask[Observation], change: ConfigChange) -> Iterator[str]:
     for edit in change.edits:
-        yield from some_of(shown_diff(edit.path, edit.old, edit.new, ask.dialect.may_be_secret))
+        yield from shown_diff(edit.path, edit.old, edit.new, ask.dialect.may_be_secret)
 
 
 def _users_keep(before: ConfigLook, after: ConfigLook) -> Iterator[str]:

@@ -27,6 +27,7 @@ class Control:
         self._now = asyncio.Event()
         self._enough = asyncio.Event()
         self._leftover: set[asyncio.Task[Any]] = set()
+        self._answers: dict[str, str] = {}
 
     def stop(self) -> None:
         """Ask the run to stop after the current step and undo; a second time: not to wait for the step."""
@@ -37,6 +38,14 @@ class Control:
     def end_hold(self) -> None:
         """Ask a run that holds something to let go now: its regular end, only earlier."""
         self._enough.set()
+
+    def answer(self, about: str, choice: str) -> None:
+        """Answer what a run asks about a target; it is taken once, by whoever asked."""
+        self._answers[about] = choice
+
+    def answer_to(self, about: str) -> str | None:
+        """Take the answer; None: nobody has given one yet."""
+        return self._answers.pop(about, None)
 
     @property
     def stopped(self) -> bool:
@@ -55,6 +64,7 @@ class Control:
         """
         child = Control()
         child._stop = self._now
+        child._answers = self._answers
         return child
 
     async def holding(self, *, timeout_s: float) -> None:

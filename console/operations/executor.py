@@ -6,6 +6,11 @@ run, and `job` lets nothing be sent before it is on record.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import SecretStr
+
 from console.audit.journal import Journal
 from console.clock import Clock
 from console.errors import RefusedError
@@ -18,6 +23,7 @@ from console.operations.plan import Plan
 from console.operations.planner import Planner
 from console.operations.reach import Reach
 from console.operations.rolling import RollingRun
+from console.operations.secrets_wanted import RunWallet
 
 
 class Executor:
@@ -42,15 +48,26 @@ class Executor:
             raise RefusedError("this session is read-only", where="policy.read_only")
         office.redeem(permit, plan)
 
-    async def run(self, run_id: str, plan: Plan, permit: Permit, control: Control, say: Say) -> RunReceipt:
-        """Carry out an admitted plan."""
+    async def run(
+        self,
+        run_id: str,
+        plan: Plan,
+        permit: Permit,
+        control: Control,
+        say: Say,
+        typed: Mapping[str, SecretStr],
+    ) -> RunReceipt:
+        """Carry out an admitted plan; `typed` are secrets for it alone, by `SecretWanted.which`."""
+        reach = self._reach
+        if typed or reach.wallet is not None:
+            reach = replace(reach, wallet=RunWallet(typed, reach.wallet))
         job = Job(
             run_id=run_id,
             plan=plan,
             permit=permit,
             control=control,
             planner=self._planner,
-            reach=self._reach,
+            reach=reach,
             journal=self._journal,
             clock=self._clock,
             say=say,

@@ -55,6 +55,9 @@ class EventKind(StrEnum):
     """All targets are held; `data` has `remaining_s`, `waiting` and `maxwait_s`."""
     ENDING = "ending"
     """The target will exit by itself, once nobody is left: sessions on it keep it from that."""
+    ASKING = "asking"
+    """The run waits for an answer about a target, for a while. `data` has `choices` (pairs: answer, what it
+    means), `about` (lines) and `remaining_s`. No choices: the question is over."""
     NOTE = "note"
     UNDOING = "undoing"
     WARNING = "warning"

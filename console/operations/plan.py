@@ -89,6 +89,8 @@ class TargetPlan:
     """Clients that it hits, where those are not all of the target's pools."""
     evidence: tuple[str, ...] = ()
     """How its state was found out, where no SHOW says it."""
+    diff: tuple[str, ...] = ()
+    """How files would differ; see `Standing.diff`."""
     is_counted: bool = True
     """False: nobody is let in, so nobody could count its clients and servers."""
 
@@ -291,6 +293,7 @@ def _target_dict(item: TargetPlan) -> dict[str, Any]:
         "no_undo_reason": item.no_undo_reason,
         "warnings": list(item.warnings),
         "notes": list(item.notes),
+        "diff": list(item.diff),
         "blocked": item.blocked,
         "tier": item.tier.name.lower(),
         "facts": dict(item.facts),

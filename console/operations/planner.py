@@ -204,7 +204,7 @@ class Planner:
     def _membership(self, spec: OpSpec[Any]) -> Any:
         def of(target: Target) -> tuple[str, str] | None:
             bouncer = self._bouncers.get(target.bouncer)
-            if bouncer is None or bouncer.peer_group is None or spec.holds or spec.rescues:
+            if bouncer is None or bouncer.peer_group is None or spec.holds or spec.rescues or spec.conduct:
                 return None
             return bouncer.peer_group, bouncer.name
 
@@ -356,7 +356,7 @@ def _gate_warnings(
     spec: OpSpec[Any], items: Sequence[TargetPlan], order: Sequence[Sequence[Target]], how: Rollout
 ) -> tuple[str, ...]:
     """Warn where the gate after a wave will find what was so before."""
-    if spec.holds or spec.absence is Absence.LASTING:
+    if spec.holds or spec.conduct or spec.absence is Absence.LASTING:
         return ()
     gated = {target.bouncer for wave in order[:-1] for target in wave}
     looks = {item.target.bouncer: item.ask.seen for item in items if item.target.bouncer in gated}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from console.operations.outcome import Unreachable
 from console.operations.plan import LeftOut, Plan, PoolImpact, TargetPlan
@@ -28,6 +28,9 @@ IN_FULL = 3
 POOLS_SHOWN = 6
 LINES_SHOWN = 6
 """So many different texts under one label, when there are many targets."""
+AS_ONE = "none: all as one, step by step; what fails is taken back on all"
+DIFF_SHOWN = 60
+"""So many lines of a diff."""
 _SENDS_COLUMNS = 12
 _DISPENSABLE = ("<VERSION", ">SERVERS", "~STATE")
 """Columns that a narrow terminal does without, the first one first."""
@@ -71,6 +74,8 @@ def _header(plan: Plan, width: int | None) -> list[str]:
 
 
 def _waves(plan: Plan) -> str:
+    if plan.spec.conduct is not None:
+        return AS_ONE
     sizes = [len(wave) for wave in plan.waves]
     order = "all at once" if len(sizes) == 1 else f"{len(sizes)} waves: {_sizes(sizes)} targets"
     rollout = plan.rollout
@@ -176,6 +181,8 @@ def _in_common(plan: Plan, width: int | None) -> Iterator[str]:
     else:
         yield "  nothing would be sent"
     yield from labelled("seen", of(lambda item: item.evidence, plan.targets), width)
+    for whose, lines in diffs_of(plan.targets):
+        yield from labelled("changes", (*whose, *_first(lines)), width)
     yield from labelled("changes", of(lambda item: item.notes, plan.targets), width)
     yield from labelled("warning", of(lambda item: item.warnings, plan.targets), width)
     yield from labelled(
@@ -245,6 +252,7 @@ def _target_lines(plan: Plan, item: TargetPlan, width: int | None, *, verbose: b
         yield from labelled("patience", _patience(item), width)
         yield from labelled("verified", (item.verified_by,), width)
         yield from labelled("undo", item.undo or (f"none: {item.no_undo_reason}",), width)
+    yield from labelled("changes", item.diff if verbose else _first(item.diff), width)
     yield from labelled("changes", item.notes, width)
     yield from labelled("warning", item.warnings, width)
 
@@ -293,6 +301,24 @@ def _effects(effects: Iterable[str]) -> list[str]:
     return [
         text if len(found) == len(_MODES) else f"{', '.join(found)}: {text}" for text, found in modes.items()
     ]
+
+
+def diffs_of(items: Sequence[TargetPlan]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return each diff once, after a line that says of which targets, where it is not of all of them."""
+    by_diff: dict[tuple[str, ...], list[str]] = {}
+    for item in items:
+        if item.diff:
+            by_diff.setdefault(item.diff, []).append(str(item.target))
+    return [
+        (() if len(names) == len(items) else (f"on {some(names)}:",), diff) for diff, names in by_diff.items()
+    ]
+
+
+def _first(diff: Sequence[str]) -> Sequence[str]:
+    """Return a diff, of a long one only its first lines."""
+    if len(diff) <= DIFF_SHOWN:
+        return diff
+    return (*diff[: DIFF_SHOWN - 1], f"and {len(diff) - DIFF_SHOWN + 1} more lines (-v)")
 
 
 # -- beside the targets -----------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from console.audit.actor import Actor
 from console.audit.journal import Journal
 from console.clock import Clock
@@ -70,6 +72,10 @@ class Run:
         """Let go now what it holds: its regular end, only earlier. Nothing happens to other runs."""
         self._control.end_hold()
 
+    def answer(self, target: str, choice: str) -> None:
+        """Answer what it asks about a target (`EventKind.ASKING`); what was not asked is not heard."""
+        self._control.answer(target, choice)
+
     async def receipt(self) -> RunReceipt:
         """Wait for the end. Cancelling this wait leaves the run running."""
         assert self._task is not None, "a run is started before it is handed out"
@@ -96,9 +102,11 @@ class Run:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    def _start(self, executor: Executor, permit: Permit) -> asyncio.Task[RunReceipt]:
+    def _start(
+        self, executor: Executor, permit: Permit, typed: Mapping[str, SecretStr]
+    ) -> asyncio.Task[RunReceipt]:
         task = asyncio.create_task(
-            executor.run(self.id, self.plan, permit, self._control, self._say), name=f"run {self.id}"
+            executor.run(self.id, self.plan, permit, self._control, self._say, typed), name=f"run {self.id}"
         )
         self._task = task
         task.add_done_callback(lambda _: self._wake())
@@ -207,8 +215,14 @@ class OperationService:
         """
         return self._office.mint(plan, verdict, phrase, request=request or self.request(), answer=answer)
 
-    def submit(self, plan: Plan, permit: Permit) -> Run:
+    def submit(self, plan: Plan, permit: Permit, typed: Mapping[str, SecretStr] = NOTHING) -> Run:
         """Start a run and return it; needs a running event loop.
+
+        Args:
+            plan: the plan.
+            permit: for exactly this plan.
+            typed: secrets that were typed for this run, by `SecretWanted.which`; nobody else gets them, and
+                they are let go of when it is over.
 
         Raises:
             RefusedError: the permit is not good for this plan, or another run works on the same bouncer.
@@ -226,7 +240,7 @@ class OperationService:
                 locks.release()
             raise
         self._runs[run.id] = run
-        task = run._start(self._executor, permit)
+        task = run._start(self._executor, permit, typed)
         if locks is not None:
             task.add_done_callback(lambda _: locks.release())
         self._forget_old()

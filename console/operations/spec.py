@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from console.operations.outcome import TargetReceipt
     from console.operations.pausing import Ending
     from console.operations.reach import Reach
+    from console.operations.secrets_wanted import SecretWanted
     from console.operations.sessions import ReadSession
     from console.operations.step import Step
 
@@ -167,6 +168,8 @@ class Standing:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What it would change, line by line, e.g. the settings that a RELOAD changes."""
+    diff: tuple[str, ...] = ()
+    """How files would differ: lines of a unified diff, each file's after one with its path; no secrets."""
     clients: int | None = None
     """Clients that it hits, where those are not all of the target's pools; None: all of them."""
     tier: Tier | None = None
@@ -239,6 +242,8 @@ class OpSpec(Generic[S]):
     where that cannot be told."""
     choose: Callable[[Inventory, str, Any], Awaitable[tuple[Selected, ...]]] | None = None
     """Which bouncers a selector means that names something else, such as the node behind them."""
+    secrets: Callable[[Any], tuple[SecretWanted, ...]] | None = None
+    """The secrets that its parameters call for, for drivers that have them typed before it is agreed to."""
     work: Callable[[Held], Awaitable[Mapping[Target, Ending]]] | None = None
     """What is done while all targets are held, and how each ends; None: they are held for a time."""
 

@@ -49,6 +49,7 @@ def target_plan(
         no_undo_reason="nothing is changed" if standing.already else spec.no_undo_reason,
         warnings=(*standing.warnings, *_radius_warnings(spec, standing, ask, radius)),
         notes=standing.notes,
+        diff=standing.diff,
         blocked=blocked,
         tier=max(spec.tier, standing.tier or spec.tier),
         facts=facts,

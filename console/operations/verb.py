@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 BOUNCERS = "Bouncers, @label=value, all."
+NODE = "NODE"
+"""What `Verb.single` calls a Postgres node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Option:
     default: str | None = None
     """As it would be typed; None: must be given (a switch: off)."""
     choices: tuple[str, ...] = ()
+    names: Literal["", "target", "node", "role", "setting", "setting="] = ""
+    """What it names, so that a driver that knows such names can complete it."""
+
+    live_choice: str = ""
+    """One more choice where a person can be asked while it runs, and the default there; "": there is none."""
 
     @property
     def is_many(self) -> bool:
@@ -61,6 +68,11 @@ class Verb:
     """On the command line: the flag that the selector stands behind; None: it is the first argument."""
     plan_flag: str | None = None
     """On the command line: another name of --plan."""
+
+    @property
+    def names_node(self) -> bool:
+        """Whether its selector names a Postgres node, whatever it acts on."""
+        return self.single == NODE
 
     @property
     def page(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from console.operations.switchover.words import SWITCHOVER
-from console.operations.verb import BOUNCERS, Option, Verb
+from console.operations.verb import BOUNCERS, NODE, Option, Verb
 from console.operations.verbs_config import CONFIG_PUSH, CONFIG_ROLLBACK, CONFIG_SET
 from console.operations.verbs_restart import RESTART
 from console.operations.verbs_rotate import ROTATE
@@ -197,7 +197,7 @@ SET = Verb(
     timeout_help="How long the pooler's answer is waited for.",
     targets=BOUNCERS,
     options=(
-        Option("key", None, "KEY", "The setting, e.g. default_pool_size."),
+        Option("key", None, "KEY", "The setting, e.g. default_pool_size.", names="setting"),
         Option("value", None, "VALUE", "Its new value, as in the configuration file."),
     ),
 )
@@ -213,7 +213,7 @@ CANCEL = Verb(
     ),
     timeout_help="How long the end of the queries is waited for.",
     targets="One Postgres node.",
-    single="NODE",
+    single=NODE,
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 TERMINATE = Verb(
@@ -227,7 +227,7 @@ TERMINATE = Verb(
     ),
     timeout_help="How long the end of the backends is waited for.",
     targets="One Postgres node.",
-    single="NODE",
+    single=NODE,
     options=(Option("pids", None, "PID", "Process ids of backends.", "texts"),),
 )
 MEND = Verb(

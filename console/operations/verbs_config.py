@@ -23,8 +23,24 @@ CONFIG_SET = Verb(
     timeout_help=_EACH_COMMAND,
     targets=BOUNCERS,
     options=(
-        Option("changes", None, "KEY=VALUE", "What is to stand in the files.", "pairs", default=""),
-        Option("remove", "--remove", "KEY", "Take a key out; may be given again.", "texts", default=""),
+        Option(
+            "changes",
+            None,
+            "KEY=VALUE",
+            "What is to stand in the files.",
+            "pairs",
+            default="",
+            names="setting=",
+        ),
+        Option(
+            "remove",
+            "--remove",
+            "KEY",
+            "Take a key out; may be given again.",
+            "texts",
+            default="",
+            names="setting",
+        ),
     ),
 )
 CONFIG_PUSH = Verb(
@@ -40,8 +56,12 @@ CONFIG_PUSH = Verb(
     targets=BOUNCERS,
     options=(
         Option("file", None, "FILE", "A whole pgbouncer.ini."),
-        Option("keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default=""),
-        Option("take", "--take", "KEY", "Take this one of FILE after all.", "texts", default=""),
+        Option(
+            "keep", "--keep", "KEY", "Keep this line of the target too.", "texts", default="", names="setting"
+        ),
+        Option(
+            "take", "--take", "KEY", "Take this one of FILE after all.", "texts", default="", names="setting"
+        ),
     ),
 )
 CONFIG_ROLLBACK = Verb(

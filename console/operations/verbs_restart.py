@@ -38,6 +38,7 @@ RESTART = Verb(
             "rolling: what becomes of clients that stay: wait, kill-idle (1.24 and later) or give-up.",
             default="give-up",
             choices=("wait", "kill-idle", "give-up"),
+            live_choice="ask",
         ),
         Option(
             "expect_version",

@@ -26,8 +26,15 @@ ROTATE = Verb(
     selector_flag="--on",
     plan_flag="--check",
     options=(
-        Option("role", None, "ROLE", "The role."),
-        Option("to", "--to", "ROLE2", "Two roles side by side: the one that takes over.", default=""),
+        Option("role", None, "ROLE", "The role.", names="role"),
+        Option(
+            "to",
+            "--to",
+            "ROLE2",
+            "Two roles side by side: the one that takes over.",
+            default="",
+            names="role",
+        ),
         Option(
             "method",
             "--method",

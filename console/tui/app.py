@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.reactive import reactive
@@ -24,6 +24,7 @@ from console.config.schema import Inventory
 from console.config.selector import parse_selector
 from console.errors import PooldeckError, UsageError
 from console.model.fleet import FleetSnapshot
+from console.operations.process.reader import ProcessReader
 from console.operations.registry import REGISTRY
 from console.operations.service import OperationService
 from console.operations.verb import Verb
@@ -33,6 +34,7 @@ from console.tui.claims import ReadClaims
 from console.tui.freshness import freshness_of
 from console.tui.help import help_sections
 from console.tui.log_buffer import LogBuffer
+from console.tui.names import Names
 from console.tui.operating import Operating
 from console.tui.palette import CommandProvider, OperationProvider
 from console.tui.screens.base import DeckScreen, Keys
@@ -40,15 +42,14 @@ from console.tui.screens.leave import LeaveScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
 from console.tui.screens.text import HelpScreen
 from console.tui.sessions import Watcher
-from console.tui.textual_quirks import while_widgets_leave
+from console.tui.textual_quirks import PlainCrash, while_widgets_leave
 from console.tui.theme import THEMES
-from console.tui.views import selector_of
 from console.view.cells import Cell
 
 _log = logging.getLogger(__name__)
 
 
-class PooldeckApp(App[int]):
+class PooldeckApp(PlainCrash[int]):
     """Pooldeck on a terminal. Returns 0."""
 
     TITLE = "Pooldeck"
@@ -86,6 +87,7 @@ class PooldeckApp(App[int]):
         log: LogBuffer,
         collector: Watcher | None = None,
         claims: ReadClaims | None = None,
+        processes: ProcessReader | None = None,
         read_only: bool = False,
         ascii_only: bool = False,
         theme: str = "pooldeck-dark",
@@ -100,6 +102,7 @@ class PooldeckApp(App[int]):
             log: what the log panel shows.
             collector: fills `store` while it is entered; None when something else does.
             claims: reads what is under a lease on this machine; None: nobody can say.
+            processes: asks hosts for bouncers' processes; None: no host can be asked.
             read_only: operations are shown, and refused with that reason.
             ascii_only: draw with ASCII characters only.
             theme: one of our two themes.
@@ -108,9 +111,11 @@ class PooldeckApp(App[int]):
         self.inventory = inventory
         self.clock = clock
         self.log_buffer = log
+        self.processes = processes
         self.read_only = read_only
         self.ascii_only = ascii_only
         self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
+        self.names = Names(self)
         self.operating = Operating(self, service, claims, collector)
         self.frozen = False
         self._store = store
@@ -216,6 +221,16 @@ class PooldeckApp(App[int]):
         """Show the pools of these bouncers."""
         self.open_view("pools", names)
 
+    def open_processes(self, selector: str) -> None:
+        """Show the processes of what a selector chooses; "" is the marked rows, or the row under the cursor.
+
+        Raises:
+            UsageError: it chooses nothing, or no host can be asked.
+        """
+        if self.processes is None:
+            raise UsageError("this session cannot ask the hosts of bouncers")
+        self.open_view("process", self.operating.bouncers_of(selector))
+
     def open_detail(self, bouncer: str, database: str | None, user: str | None, *, raw: bool) -> None:
         """Describe a bouncer or one of its pools."""
         self.open_view("detail", details.of_bouncer(self.inventory, bouncer, database, user, raw=raw))
@@ -300,18 +315,6 @@ class PooldeckApp(App[int]):
         if not isinstance(self.screen, TableScreen):
             return []
         return [column.key for column in self.screen.panel.view.columns]
-
-    def selectable(self) -> list[str]:
-        """Return what a selector may name: bouncers, their databases, labels."""
-        names = [bouncer.name for bouncer in self.inventory.bouncers]
-        labels = {f"@{key}={value}" for b in self.inventory.bouncers for key, value in b.labels.items()}
-        databases = [
-            selector_of(pooler.info.name, database.name)
-            for pooler in (self.snapshot.poolers if self.snapshot else ())
-            for database in (pooler.sample.databases if pooler.sample else ())
-            if database.name != "pgbouncer"
-        ]
-        return [*names, "all", *sorted(labels), *databases]
 
     def set_theme(self, name: str) -> None:
         """Change the colours; "" takes the other of our two."""

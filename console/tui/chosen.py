@@ -30,8 +30,10 @@ def selectors(spec: OpSpec[Any], rows: Iterable[object]) -> list[str]:
 
 
 def _named(spec: OpSpec[Any], row: object) -> Iterator[str]:
-    if isinstance(row, PostgresRow) and Scope.NODE in spec.scopes:
-        yield row.key
+    if spec.verb.names_node:
+        # Also where bouncers are what it acts on: those that lead to the node.
+        if isinstance(row, PostgresRow):
+            yield row.key
     elif isinstance(row, PoolRow) and Scope.DATABASE in spec.scopes:
         yield selector_of(row.bouncer, row.key[1])
     elif isinstance(row, PoolRow) and Scope.POOLER in spec.scopes:
@@ -42,6 +44,13 @@ def _named(spec: OpSpec[Any], row: object) -> Iterator[str]:
             yield from (selector_of(row.key, name) for name in databases)
         elif Scope.POOLER in spec.scopes:
             yield row.key
+
+
+def named(spec: OpSpec[Any]) -> str:
+    """Return what its selector names, for people."""
+    if spec.verb.names_node:
+        return Scope.NODE.value
+    return " or ".join(sorted(scope.value for scope in spec.scopes))
 
 
 def begun(spec: OpSpec[Any], rows: Sequence[object]) -> str | None:
@@ -58,7 +67,7 @@ def cannot(spec: OpSpec[Any], rows: Sequence[object], inventory: Inventory, *, r
     if read_only:
         return "this session is read-only"
     if rows and not selectors(spec, rows) and begun(spec, rows) is None:
-        return f"it acts on {' or '.join(sorted(scope.value for scope in spec.scopes))}"
+        return f"it acts on {named(spec)}"
     admins = {bouncer.name: bouncer.admin_user for bouncer in inventory.bouncers}
     for row in rows:
         name, sample, kind = _pooler(row)

@@ -42,8 +42,6 @@ class Command:
     aliases: tuple[str, ...] = ()
     verb: Verb | None = None
     """The operation whose plan it opens; None: it shows something."""
-    missing: str | None = None
-    """Why that cannot be had for the chosen rows; None: it can."""
 
     @property
     def usage(self) -> str:
@@ -53,26 +51,23 @@ class Command:
 
 def commands_of(app: PooldeckApp) -> tuple[Command, ...]:
     """Return every command: the views, then the verbs of the registry."""
-    return (*VIEW_COMMANDS, *(_operation(app, verb) for verb in app.verbs))
+    return (*VIEW_COMMANDS, *(_operation(verb) for verb in app.verbs))
 
 
-def _operation(app: PooldeckApp, verb: Verb) -> Command:
+def _operation(verb: Verb) -> Command:
     def run(app: PooldeckApp, argument: str) -> None:
         app.operating.open_plan(verb.name, argument)
 
-    missing = app.operating.cannot(verb)
-    here = "" if missing is None else f" Not here: {missing}."
     default = "of the marked rows, or the row under the cursor"
     if verb.default_selector is not None:
         default = f"of {verb.default_selector}"
     return Command(
         verb.name,
         wishes.usage(verb),
-        f"{verb.summary} Opens the plan; without a selector: {default}.{here}",
+        f"{verb.summary} Opens the plan; without a selector: {default}.",
         run,
         _targets,
         verb=verb,
-        missing=missing,
     )
 
 
@@ -133,8 +128,9 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
         word, space, argument = argument.partition(" ")
         name = f"{name} {word}"
     if not space:
+        cannot = app.operating.judge_rows()
         return [
-            Completion(command.name, _described(command), 0)
+            Completion(command.name, _described(command, cannot), 0)
             for command in known
             if command.name.startswith(name)
         ]
@@ -142,7 +138,7 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     if command is None:
         return []
     if command.verb is not None:
-        found = wishes.completions(command.verb, argument, app.selectable)
+        found = wishes.completions(command.verb, argument, app.names.of)
         return [Completion(value, help_, len(name) + 1 + start) for value, help_, start in found]
     # In a list with commas the last part is completed; a `!` before it stays.
     start = max(argument.rfind(","), argument.rfind("!"), argument.rfind(" ")) + 1
@@ -154,11 +150,10 @@ def complete(app: PooldeckApp, text: str, cursor: int) -> list[Completion]:
     ]
 
 
-def _described(command: Command) -> str:
-    if command.missing is not None:
-        return f"not here: {command.missing}"
+def _described(command: Command, cannot: Callable[[Verb], str | None]) -> str:
     if command.verb is not None:
-        return command.verb.summary
+        missing = cannot(command.verb)
+        return command.verb.summary if missing is None else f"not here: {missing}"
     return f"{command.argument}  {first_sentence(command.help)}".strip()
 
 
@@ -168,7 +163,7 @@ def first_sentence(text: str) -> str:
 
 
 def _targets(app: PooldeckApp) -> Sequence[str]:
-    return app.selectable()
+    return app.names.targets()
 
 
 def _themes(app: PooldeckApp) -> Sequence[str]:
@@ -224,6 +219,14 @@ VIEW_COMMANDS: tuple[Command, ...] = (
         "Try to log in now to bouncers that do not answer, also to those that shut down. Without a selector: "
         "the marked rows, or the row under the cursor.",
         _retry,
+        _targets,
+    ),
+    Command(
+        "process",
+        "[SELECTOR]",
+        "How bouncers are supervised, and their processes: CPU, memory, open files, version. Asks hosts. "
+        "Without a selector: the marked rows, or the row under the cursor.",
+        lambda app, argument: app.open_processes(argument),
         _targets,
     ),
     Command("runs", "", "Operations of this session and how they ended.", _view("runs")),

@@ -6,10 +6,11 @@ against it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from console.tui.commands import commands_of
+from console.operations.verb import Verb
+from console.tui.commands import Command, commands_of
 from console.tui.keys import EVERYWHERE, FILTERS, TABLES
 from console.view.cells import Cell, Tone, ViewColumn
 from console.view.details import Section
@@ -37,10 +38,16 @@ def help_sections(
     if columns:
         sections.append(Section("Columns", tuple(_column(column) for column in columns)))
         sections.append(_pairs("Filter terms", FILTERS))
+    cannot = app.operating.judge_rows()
     sections.append(
-        Section("Commands", tuple((command.usage, Cell(command.help)) for command in commands_of(app)))
+        Section("Commands", tuple((one.usage, Cell(_told(one, cannot))) for one in commands_of(app)))
     )
     return sections
+
+
+def _told(command: Command, cannot: Callable[[Verb], str | None]) -> str:
+    missing = cannot(command.verb) if command.verb is not None else None
+    return command.help if missing is None else f"{command.help} Not here: {missing}."
 
 
 def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> Section:

@@ -22,6 +22,7 @@ TABLES: tuple[tuple[str, str], ...] = (
     ("/", "filter while you type, Enter keeps it, Esc takes it off"),
     ("z  ctrl+z", "only rows that need a look"),
     ("d  y", "details; the row as it was read"),
+    ("x", "processes of the marked bouncers, or of the row's: how they are supervised; asks their hosts"),
     ("c", "copy the marked rows through the terminal (OSC 52)"),
     ("a", "action menu for the marked rows, or the row under the cursor"),
     ("P  R  L", "open the plan to pause, resume, reload; nothing happens before you confirm it"),
@@ -39,6 +40,8 @@ PLAN: tuple[tuple[str, str], ...] = (
 )
 RUN: tuple[tuple[str, str], ...] = (
     ("arrows  j k", "move over the targets; the line above the keys has the detail in full"),
+    ("a", "answer what the run asks, such as what becomes of clients that have not left a restart"),
+    ("s", "the steps of the plan, where it has any"),
     ("e", "end the hold now: clients go on, as they would at its end"),
     ("ctrl+x", "stop after the current step, and undo what can be; again: now"),
     ("Esc", "back; it goes on, o finds it again"),
@@ -46,6 +49,11 @@ RUN: tuple[tuple[str, str], ...] = (
     ("Tab", "the events"),
 )
 RUNS: tuple[tuple[str, str], ...] = (("Enter", "open the run: its targets, events and result"),)
+PROCESS: tuple[tuple[str, str], ...] = (
+    ("r", "ask the hosts again"),
+    ("j k  PgUp PgDn", "scroll"),
+    ("c", "copy it all"),
+)
 LEASES: tuple[tuple[str, str], ...] = (
     ("Enter", "open the plan that resumes the target"),
     ("arrows  j k", "move"),

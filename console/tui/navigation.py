@@ -13,6 +13,7 @@ from textual.screen import Screen
 from console.tui.details import Details
 from console.tui.screens.leases import LeasesScreen
 from console.tui.screens.log import LogScreen
+from console.tui.screens.process import ProcessScreen
 from console.tui.screens.runs import RunsScreen
 from console.tui.screens.tables import PoolsScreen
 from console.tui.screens.text import DetailScreen
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 View = tuple[str, tuple[Any, ...]]
 FLEET: View = ("fleet", ())
+DRILLED = frozenset({"detail", "process"})
+"""Views that lie on top of where one was."""
 
 
 class Views:
@@ -46,7 +49,7 @@ class Views:
         if name == "fleet":
             _pop_to_fleet(app)
             return
-        if name != "detail":
+        if name not in DRILLED:
             _pop_to_fleet(app)
         screen = _make(name, arguments)
         screen.deck_view = wanted  # type: ignore[attr-defined]
@@ -78,6 +81,9 @@ def _make(name: str, arguments: tuple[Any, ...]) -> Screen[None]:
             (wanted,) = arguments
             assert isinstance(wanted, Details)
             return DetailScreen(wanted.title, wanted.sections)
+        case "process":
+            (names,) = arguments
+            return ProcessScreen(names)
         case "log":
             return LogScreen()
         case "runs":

@@ -6,7 +6,7 @@ The service plans and runs, the guard allows; everything here comes from `app.ve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from textual.screen import ModalScreen
@@ -176,6 +176,10 @@ class Operating:
         holds = self.holds
         for hold in holds[:1]:
             cells.append(Cell(f"HOLDING {hold.name} {_seconds(hold.left_s(now_s))}", Tone.WARN))
+        asked = [found for run in self.running for found in self.progress_of(run).questions.values()]
+        cells += [
+            Cell(f"ASKING {one.target} {_seconds(one.left_s(now_s))} (o)", Tone.WARN) for one in asked[:1]
+        ]
         others = len(self.running) - len(holds[:1])
         left = self._detached()
         if left is not None and not holds:
@@ -224,10 +228,14 @@ class Operating:
 
     def cannot(self, verb: Verb) -> str | None:
         """Say why a verb cannot be had for the chosen rows; None when it can."""
+        return self.judge_rows()(verb)
+
+    def judge_rows(self) -> Callable[[Verb], str | None]:
+        """Return `cannot` for the rows as they are chosen now: they are looked for once for all verbs."""
         if self.service is None:
-            return "operations are not available in this session"
-        spec = REGISTRY[verb.name]
-        return chosen.cannot(spec, self._rows, self._deck.inventory, read_only=self._deck.read_only)
+            return lambda _: "operations are not available in this session"
+        rows, deck = self._rows, self._deck
+        return lambda verb: chosen.cannot(REGISTRY[verb.name], rows, deck.inventory, read_only=deck.read_only)
 
     def line_of(self, verb: Verb) -> tuple[str, bool]:
         """Return the command for the chosen rows, and whether more has to be typed."""
@@ -265,15 +273,22 @@ class Operating:
         Raises:
             UsageError: it cannot be read, names nothing, or somebody else watches the fleet.
         """
+        self._sessions.retry(dict.fromkeys(self.bouncers_of(text)))
+
+    def bouncers_of(self, text: str) -> tuple[str, ...]:
+        """Return the bouncers that a selector names, else those of the chosen rows.
+
+        Raises:
+            UsageError: it cannot be read, or nothing is chosen.
+        """
         if text:
             found = parse_selector(text).select(self._deck.inventory.bouncers)
-            names = [part.name for part in found]
-        else:
-            rows = (row for row in self._rows if isinstance(row, BouncerRow | PoolRow))
-            names = [row.pooler.info.name for row in rows]
+            return tuple(dict.fromkeys(part.name for part in found))
+        rows = (row for row in self._rows if isinstance(row, BouncerRow | PoolRow))
+        names = tuple(dict.fromkeys(row.pooler.info.name for row in rows))
         if not names:
-            raise UsageError("nothing is chosen: put the cursor on a bouncer, or write :retry NAME")
-        self._sessions.retry(dict.fromkeys(names))
+            raise UsageError("nothing is chosen: put the cursor on a bouncer, or write its name")
+        return names
 
     def _verb(self, op: str) -> Verb:
         if self.service is None:
@@ -284,8 +299,9 @@ class Operating:
         spec = REGISTRY[op]
         names = chosen.selectors(spec, self._rows)
         if not names:
-            what = " or ".join(sorted(scope.value for scope in spec.scopes))
-            raise UsageError(f"nothing is chosen: put the cursor on {what}, or write :{op} NAME")
+            raise UsageError(
+                f"nothing is chosen: put the cursor on {chosen.named(spec)}, or write :{op} NAME"
+            )
         return ",".join(names)
 
     def _open(self, wish: Wish) -> None:

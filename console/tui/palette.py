@@ -58,7 +58,7 @@ class CommandProvider(_Entries):
         """See `_Entries.entries`."""
         for command in commands.VIEW_COMMANDS:
             title = f":{command.name}"
-            if command.argument and command.name not in ("pools", "theme"):
+            if command.argument and command.name not in ("pools", "theme", "process"):
                 open_line = partial(self._open_line, f"{command.name} ")
                 yield title, command.help, open_line
             else:

@@ -6,13 +6,16 @@ Pure; it decides nothing. What clients are hit is `console.operations.radius_tex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from console.operations.plan import Plan, PoolImpact, TargetPlan
 from console.operations.radius_text import radius_lines, who
+from console.operations.render import AS_ONE, diffs_of
 from console.operations.render_layout import grouped, some
 from console.operations.step import plural
+from console.tui.sources import to_ascii
 from console.view import numbers
-from widgets.plan_view import Columns, Section
+from widgets.plan_view import Columns, PlannedStep, Section
 
 IN_FULL = 3
 """So many targets are shown in full; of more, a line each and what they have in common."""
@@ -38,29 +41,40 @@ def plan_sections(plan: Plan, width: int = 80, reason: str | None = None) -> lis
         sections.append(_summary(plan, reason))
     if plan.target_count > 1:
         sections += _trouble(plan)
+    sections.append(_steps(plan))
     if len(plan.targets) <= IN_FULL:
         for item in plan.targets:
             sections += _in_full(plan, item, width)
     else:
-        sections += [_warnings(plan), _table(plan, width), _in_common(plan)]
-    sections.append(_steps(plan))
+        sections += [_warnings(plan), _table(plan, width), *_diffs(plan), _in_common(plan)]
     if plan.left_out and plan.target_count == 1:
         sections.append(Section("Not touched", list(_left_out(plan))))
     return [section for section in sections if not _is_empty(section)]
 
 
-def _steps(plan: Plan) -> Section:
-    """Number the steps of a verb that works on all its targets as one."""
+def plan_steps(plan: Plan) -> list[PlannedStep]:
+    """Return the steps of a verb that works on all its targets as one; [] of others."""
     steps = plan.whole.steps if plan.whole is not None else ()
-    texts = [
-        f"{number}. {step.where}: {step.what}; then: {step.checked}"
-        for number, step in enumerate(steps, start=1)
-    ]
-    return Section("In this order", lines=texts)
+    return [PlannedStep(step.where, step.what, step.checked) for step in steps]
+
+
+def _steps(plan: Plan) -> Section:
+    steps = plan_steps(plan)
+    return Section(f"In this order: {plural(len(steps), 'step')}", steps=steps)
+
+
+def _diffs(plan: Plan) -> Iterator[Section]:
+    for whose, lines in diffs_of(plan.targets):
+        yield Section(f"Files {' '.join(whose).rstrip(':')}".rstrip(), diff=lines)
 
 
 def _is_empty(section: Section) -> bool:
-    parts = (section.facts, section.statements, section.warnings, section.lines)
+    parts = (
+        *(section.facts, section.statements, section.warnings),
+        section.lines,
+        section.steps,
+        section.diff,
+    )
     return not any(parts) and section.columns is None
 
 
@@ -95,6 +109,8 @@ def _summary(plan: Plan, reason: str | None) -> Section:
 
 
 def _waves(plan: Plan) -> str:
+    if plan.spec.conduct is not None:
+        return AS_ONE
     sizes = [str(len(wave)) for wave in plan.waves]
     if not sizes:
         return "none: nothing can be reached"
@@ -212,7 +228,7 @@ def _in_common(plan: Plan) -> Section:
             ("clients are cut", text) for text in _of(acted, lambda item: (_cut(item.query_wait_timeout_s),))
         ]
     facts += [("seen", text) for text in _of(acted, lambda item: item.evidence)]
-    facts += [("it changes", text) for text in _of(acted, lambda item: item.notes)]
+    facts += _details(_of(acted, lambda item: item.notes))
     facts += [("success means", text) for text in dict.fromkeys(item.verified_by for item in acted)]
     spec = plan.spec
     undo = f"none: {spec.no_undo_reason}" if spec.undo is None else f"pooldeck {spec.undo}, for each target"
@@ -239,6 +255,7 @@ def _longest(items: list[TargetPlan]) -> Iterator[str]:
 
 def _in_full(plan: Plan, item: TargetPlan, width: int) -> Iterator[Section]:
     yield _sent(plan, item)
+    yield Section(f"Files of {item.target}", diff=item.diff)
     yield _meaning(plan, item)
     if item.radius is not None:
         lines = radius_lines(item.radius, max(30, width - _RADIUS_MARGIN))
@@ -269,7 +286,7 @@ def _sent(plan: Plan, item: TargetPlan) -> Section:
 
 
 def _meaning(plan: Plan, item: TargetPlan) -> Section:
-    facts: list[tuple[str, str]] = [("it changes", note) for note in item.notes]
+    facts = _details(item.notes)
     facts += [("clients feel", effect) for effect in item.effects]
     if item.rescue:
         facts += [("or else", f"{text} when it does not go well") for text in _in_turn(item.rescue)]
@@ -284,6 +301,10 @@ def _meaning(plan: Plan, item: TargetPlan) -> Section:
     if len(item.pools) > len(shown):
         facts.append(("…", f"and {len(item.pools) - len(shown)} more pools"))
     return Section("What it means", facts)
+
+
+def _details(notes: Sequence[str]) -> list[tuple[str, str]]:
+    return [("in detail" if place == 0 else "", note) for place, note in enumerate(notes)]
 
 
 def _in_turn(statements: Sequence[str]) -> tuple[str, ...]:
@@ -305,6 +326,21 @@ def _pool(pool: PoolImpact) -> str:
     return (
         f"{mode}: {plural(pool.clients, 'client')}, {numbers.count(pool.waiting)} waiting, "
         f"{numbers.count(pool.servers_active)} of {numbers.count(pool.servers)} servers held"
+    )
+
+
+def ascii_section(section: Section) -> Section:
+    """Return a section in ASCII."""
+    columns = section.columns
+    return Section(
+        to_ascii(section.title),
+        [(to_ascii(label), to_ascii(value)) for label, value in section.facts],
+        [to_ascii(statement) for statement in section.statements],
+        [to_ascii(warning) for warning in section.warnings],
+        [to_ascii(line) for line in section.lines],
+        columns and replace(columns, rows=[[to_ascii(cell) for cell in row] for row in columns.rows]),
+        [PlannedStep(to_ascii(one.where), to_ascii(one.what), to_ascii(one.then)) for one in section.steps],
+        [to_ascii(line) for line in section.diff],
     )
 
 

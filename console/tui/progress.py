@@ -26,9 +26,12 @@ _WORDS: Mapping[EventKind, tuple[str, Tone]] = {
     EventKind.WAITING: ("waiting", Tone.INFO),
     EventKind.HELD: ("held", Tone.WARN),
     EventKind.UNDOING: ("undoing", Tone.WARN),
+    EventKind.ASKING: ("asking", Tone.WARN),
 }
 """Kinds that change how a target stands; what is said besides only changes the detail."""
 _SAID = frozenset({EventKind.NOTE, EventKind.WARNING, EventKind.ANSWERED})
+_OF_THE_WHOLE = frozenset({EventKind.NOTE, EventKind.UNDOING})
+"""What is told of the run as a whole: the step that it is at."""
 NOT_BEGUN = "not begun"
 
 
@@ -71,6 +74,25 @@ class Hold:
         return self.targets[0] if len(self.targets) == 1 else f"{len(self.targets)} targets"
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a run wants to know about a target."""
+
+    target: str
+    text: str
+    choices: tuple[tuple[str, str], ...]
+    """The answer, and what it means."""
+    about: tuple[str, ...]
+    remaining_s: float
+    """As of `at_s`."""
+    at_s: float
+    """Monotonic clock, when it was told."""
+
+    def left_s(self, now_s: float) -> float:
+        """Return how long an answer is still waited for."""
+        return max(0.0, self.remaining_s - (now_s - self.at_s))
+
+
 @dataclass
 class Progress:
     """How far a run is."""
@@ -79,7 +101,9 @@ class Progress:
     states: dict[str, TargetState] = field(default_factory=dict)
     """By target, in the plan's order; those that were never reached come last."""
     stage: str = ""
-    """The wave or gate, or how far what it needs is ready, as told; "" when there is nothing of the kind."""
+    """The wave, gate or step, or how far what it needs is ready, as told; "" when there is none."""
+    questions: dict[str, Question] = field(default_factory=dict)
+    """By target: what it waits to be told."""
     _preparing: bool = False
     _told: tuple[float, int, float, float] | None = None
     receipt: RunReceipt | None = None
@@ -135,9 +159,14 @@ class Progress:
                 float(data.get("maxwait_s", 0.0)),
                 now_s,
             )
+        elif event.kind is EventKind.ASKING:
+            self._ask(event, now_s)
         elif event.kind in (EventKind.WAVE, EventKind.GATE, EventKind.PREPARING):
             self.stage = event.text
             self._preparing = event.kind is EventKind.PREPARING
+        elif event.target not in self.states and event.kind in _OF_THE_WHOLE:
+            self.stage = event.text
+            self._preparing = False
         elif event.kind is EventKind.SENT and self._preparing:
             self.stage = ""
             self._preparing = False
@@ -145,9 +174,20 @@ class Progress:
         if state is not None:
             self.states[event.target] = _next(state, event)
 
+    def _ask(self, event: Event, now_s: float) -> None:
+        choices = tuple((str(key), str(words)) for key, words in event.data.get("choices", ()))
+        self.questions.pop(event.target, None)
+        if choices:
+            about = tuple(map(str, event.data.get("about", ())))
+            remaining_s = float(event.data.get("remaining_s", 0.0))
+            self.questions[event.target] = Question(
+                event.target, event.text, choices, about, remaining_s, now_s
+            )
+
     def end(self, receipt: RunReceipt) -> None:
         """Take the receipt in: it has the last word on every target."""
         self.receipt = receipt
+        self.questions.clear()
         for target in receipt.targets:
             name = str(target.target)
             self.states[name] = TargetState(
@@ -167,6 +207,8 @@ def _next(state: TargetState, event: Event) -> TargetState:
     if event.kind is EventKind.HELD:
         # How many wait changes while it is held: it is told of all targets together.
         return TargetState(state.target, *_WORDS[event.kind], event.at_s, "paused and drained")
+    if event.kind is EventKind.ASKING and not event.data.get("choices"):
+        return TargetState(state.target, *_WORDS[EventKind.WAITING], event.at_s, state.detail)
     word, tone = _WORDS.get(event.kind, (state.word, state.tone))
     if event.kind is EventKind.SENT and state.word == "undoing":
         word, tone = state.word, state.tone

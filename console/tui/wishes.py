@@ -7,7 +7,7 @@ nothing. A part in double quotes is kept together; in a selector the quotes stay
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -128,7 +128,11 @@ def plain(verb: Verb, selector: str) -> Wish:
 
 
 def _defaults(verb: Verb) -> dict[str, Any]:
-    given = {option.field: _value(option, option.default) for option in verb.options if option.default}
+    given = {
+        option.field: option.live_choice or _value(option, option.default)
+        for option in verb.options
+        if option.default
+    }
     return {"timeout_s": verb.timeout_s} | given
 
 
@@ -193,9 +197,14 @@ def _value(option: Option, text: str) -> Any:
     where = _key(option)
     if option.kind == "duration":
         return parse_duration(text, where=where)
-    if option.choices and text not in option.choices:
-        raise UsageError(f"{text!r} is none of {', '.join(option.choices)}", where=where)
+    if option.choices and text not in choices_of(option):
+        raise UsageError(f"{text!r} is none of {', '.join(choices_of(option))}", where=where)
     return tuple(word for word in text.split(",") if word) if option.is_many else text
+
+
+def choices_of(option: Option) -> tuple[str, ...]:
+    """Return what an option may be here, where a person watches."""
+    return (*option.choices, option.live_choice) if option.live_choice else option.choices
 
 
 def _key(option: Option) -> str:
@@ -204,7 +213,7 @@ def _key(option: Option) -> str:
 
 def _expected(option: Option) -> str:
     if option.choices:
-        return f"one of {', '.join(option.choices)}"
+        return f"one of {', '.join(choices_of(option))}"
     return "a time such as 30s or 2m" if option.kind == "duration" else option.metavar
 
 
@@ -223,9 +232,11 @@ def _unquoted(text: str) -> str:
 # -- completion -------------------------------------------------------------------------------
 
 
-def completions(
-    verb: Verb, argument: str, selectors: Callable[[], Sequence[str]]
-) -> Iterator[tuple[str, str, int]]:
+Names = Callable[[str, str, str], Sequence[tuple[str, str]]]
+"""(what is named, the selector, what was typed of it) to (name, description); see `console.tui.names`."""
+
+
+def completions(verb: Verb, argument: str, names: Names) -> Iterator[tuple[str, str, int]]:
     """Yield (text, description, where it begins) for the word at the end of `argument`."""
     parts = parts_of(argument)
     open_part = parts[-1] if parts and not argument[-1:].isspace() else None
@@ -233,17 +244,17 @@ def completions(
     flags = flags_of(verb)
     word = open_part.text if open_part is not None else ""
     start = open_part.start if open_part is not None else len(argument)
+    bare = [part.text for part in before if not _is_flag(part.text, flags)]
+    selector = bare[0] if bare else ""
     key, equals, value = word.partition("=")
     if equals and key in flags:
-        at = start + len(key) + 1
-        yield from ((choice, "", at) for choice in flags[key].choices if choice.startswith(value))
+        yield from _named(flags[key], value, start + len(key) + 1, selector, names)
         return
-    bare = [part.text for part in before if not _is_flag(part.text, flags)]
     if not bare:
-        yield from _selectors(word, start, selectors)
-    elif len(bare) <= len(positionals_of(verb)):
-        option = positionals_of(verb)[len(bare) - 1]
-        yield from ((choice, option.help, start) for choice in option.choices if choice.startswith(word))
+        what = "node" if verb.names_node else "target"
+        yield from _parts_named(word, start, names(what, "", word))
+    elif option := _positional(verb, len(bare) - 1):
+        yield from _named(option, word, start, selector, names)
     used = {part.text.partition("=")[0] for part in before}
     if bare or (word and not word.startswith(("@", "!"))):
         for name, option in flags.items():
@@ -252,13 +263,38 @@ def completions(
                 yield text, option.help, start
 
 
-def _selectors(
-    word: str, start: int, selectors: Callable[[], Sequence[str]]
+def _positional(verb: Verb, place: int) -> Option | None:
+    """Return what stands there behind the selector; the last one may take all that is left."""
+    options = positionals_of(verb)
+    if place >= len(options):
+        return options[-1] if options and options[-1].is_many else None
+    return options[place]
+
+
+def _named(
+    option: Option, word: str, start: int, selector: str, names: Names
 ) -> Iterator[tuple[str, str, int]]:
+    yield from ((choice, option.help, start) for choice in choices_of(option) if choice.startswith(word))
+    if not option.names:
+        return
+    if option.is_many or option.names == "target":
+        yield from _parts_named(word, start, names(option.names, selector, word.rpartition(",")[2]))
+        return
+    for name, help_ in names(option.names, selector, word):
+        if name.startswith(word) and name != word:
+            yield _quoted(name), help_, start
+
+
+def _parts_named(word: str, start: int, known: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, int]]:
     """In a list with commas the last name is completed; a `!` before it stays."""
     at = max(word.rfind(","), word.rfind("!"), word.rfind(" ")) + 1
     last = word[at:]
-    yield from ((name, "", start + at) for name in selectors() if name.startswith(last) and name != last)
+    yield from ((name, help_, start + at) for name, help_ in known if name.startswith(last) and name != last)
+
+
+def _quoted(name: str) -> str:
+    """Return a name as it must be typed to be one word."""
+    return name if not re.search(r'[\s",]', name) else '"' + name.replace('"', '""') + '"'
 
 
 def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:

@@ -78,11 +78,9 @@ async def test_keys_are_changed_in_the_file_and_in_the_process(far: ReloadDesk) 
     assert (plan.tier, plan.undo) == (Tier.FELT, ("pooldeck config rollback edge",))
     assert plan.statements[-1] == "RELOAD"
     assert plan.statements[0].startswith(f"write {far.ini} (sha256 ")
-    for note in (
-        "+default_pool_size = 7",
-        "default_pool_size: 10 → 7",
-        "needs a restart: listen_backlog: 128 → 64",
-    ):
+    assert plan.diff[0] == f"{far.ini}:"
+    assert {"-default_pool_size = 10", "+default_pool_size = 7"} < set(plan.diff)
+    for note in ("default_pool_size: 10 → 7", "needs a restart: listen_backlog: 128 → 64"):
         assert note in plan.notes
     receipt = ok(await far.do(SET, changes=asked))
     assert far.setting("default_pool_size") == "7"

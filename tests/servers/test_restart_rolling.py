@@ -140,9 +140,9 @@ async def test_who_stays_keeps_it_and_is_told_and_its_host_starts_it_after_the_l
         await desk.transport.run("host", ["rm", "-r", left.folder], timeout_s=LIMIT_S)
 
 
-@pytest.mark.parametrize("version", WAITING)
+@pytest.mark.parametrize(("version", "stragglers"), [("1.24", "ask"), ("1.26", "kill-idle")])
 async def test_idle_ones_are_cut_at_the_deadline_and_others_finish(
-    kit: SshKit, make_pgbouncer: MakePgBouncer, version: str
+    kit: SshKit, make_pgbouncer: MakePgBouncer, version: str, stragglers: str
 ) -> None:
     servers = peers(make_pgbouncer, version)
     one = servers["edge-1"]
@@ -152,10 +152,18 @@ async def test_idle_ones_are_cut_at_the_deadline_and_others_finish(
             idle.execute("SELECT 1")
             busy.execute("BEGIN")
             busy.execute("SELECT 1")
-            run = await desk.start("restart", "edge-1", method="rolling", stragglers="kill-idle", timeout_s=2)
+            run = await desk.start("restart", "edge-1", method="rolling", stragglers=stragglers, timeout_s=2)
+            assert any("KILL_CLIENT" in statement for statement in run.plan.targets[0].statements)
+            kinds = []
             async for event in run.events():
+                kinds.append(event.kind)
+                if event.kind is EventKind.ASKING and event.data["choices"]:
+                    assert [key for key, _ in event.data["choices"]] == ["wait", "kill-idle", "give-up"]
+                    assert any(line.startswith("idle ") for line in event.data["about"])
+                    run.answer("edge-1", "kill-idle")
                 if event.kind is EventKind.ANSWERED and "KILL_CLIENT" in event.text:
                     break
+            assert EventKind.ENDING in kinds, "whoever watches the fleet gives its own session up"
             with pytest.raises(psycopg.OperationalError, match="admin forced disconnect"):
                 idle.execute("SELECT 1")
             assert busy.execute("SELECT 42").fetchone() == (42,)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.app import App
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from console.audit.actor import Actor
@@ -75,6 +77,22 @@ async def until(pilot: Pilot[Any], holds: Callable[[], bool], *, within_s: float
     while not holds():
         assert time.monotonic() < deadline, f"not within {within_s} s: {text_of(pilot.app)}"
         await pilot.pause()
+
+
+async def burst(pilot: Pilot[Any], *keys: str) -> None:
+    """Press keys all at once, as a slow line delivers them.
+
+    `pilot.press` waits for an idle process twice after each, 40 ms at least and seconds where others work:
+    that is for tests of what each key does.
+    """
+    app = pilot.app
+    assert app._driver is not None
+    for name in keys:
+        key = _character_to_key(name) if len(name) == 1 else name
+        event = events.Key(key, name if len(name) == 1 else None)
+        event.set_sender(app)
+        app._driver.send_message(event)
+    await pilot.pause()
 
 
 def text_of(app: App[Any]) -> str:

@@ -357,10 +357,10 @@ async def test_ascii_draws_nothing_else() -> None:
 
 
 def test_the_page_of_keys_lists_every_key_of_the_help() -> None:
-    from console.tui.keys import EVERYWHERE, LEASES, PLAN, RUN, TABLES
+    from console.tui.keys import EVERYWHERE, LEASES, PLAN, PROCESS, RUN, TABLES
 
     page = KEYS_PAGE.read_text()
-    for key, _ in (*EVERYWHERE, *TABLES, *PLAN, *RUN, *LEASES):
+    for key, _ in (*EVERYWHERE, *TABLES, *PLAN, *RUN, *PROCESS, *LEASES):
         for part in re.split(r"\s{2,}", key):
             assert f"`{part}`" in page, part
 

@@ -23,7 +23,7 @@ from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
 from console.tui.screens.tables import PoolsScreen, TableScreen
 from tests.harness.leases import FakeLeases
-from tests.tui.driving import text_of, until
+from tests.tui.driving import burst, text_of, until
 
 FIRST_ANSWERS_S = 30.0
 
@@ -66,9 +66,9 @@ async def test_the_fleet_is_there_and_its_pools_open_filter_and_sort(lab: Lab, t
         text = text_of(app)
         assert all(name in text for name in names)
         await until(pilot, lambda: "primary" in text_of(app) and "replica" in text_of(app))
-        await pilot.press("colon", *"pools", "enter")
+        await burst(pilot, "colon", *"pools", "enter")
         await until(pilot, lambda: isinstance(app.screen, PoolsScreen))
-        await pilot.press("slash", *f"bouncer={names[0]}", "enter")
+        await burst(pilot, "slash", *f"bouncer={names[0]}", "enter")
         screen = app.screen
         assert isinstance(screen, PoolsScreen)
         assert {key[0] for key in screen.panel.grid.keys} <= {names[0]}  # type: ignore[index]
@@ -90,7 +90,7 @@ async def test_details_tell_the_servers_own_settings(lab: Lab, tmp_path: Path) -
 async def test_a_database_is_held_through_the_plan_screen_and_let_go_early(lab: Lab, tmp_path: Path) -> None:
     name, database = lab.inventory.bouncers[0].name, "app"
     async with console_on(lab, tmp_path) as (app, pilot):
-        await pilot.press("colon", *f"pause {name}/{database}", "enter")
+        await burst(pilot, "colon", *f"pause {name}/{database}", "enter")
         await until(pilot, lambda: f"Type {name}/{database} to go on" in text_of(app), within_s=20)
         assert f'PAUSE "{database}"' in text_of(app)
         await pilot.press(*f"{name}/{database}", "enter")

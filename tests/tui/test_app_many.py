@@ -22,7 +22,7 @@ from console.tui.screens import plan as plan_module
 from console.tui.screens.plan import PlanScreen, interval_s
 from console.tui.screens.runs import RunScreen
 from console.tui.screens.tables import FleetScreen, TableScreen
-from tests.tui.driving import fake_service, inventory_of, recorded_app, text_of, until
+from tests.tui.driving import burst, fake_service, inventory_of, recorded_app, text_of, until
 from tests.tui.fakes import FakeFleet
 from tests.tui.pauses import CLAIMS, forgotten_snapshot
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
@@ -56,7 +56,7 @@ async def asked(pilot: Deck, text: str) -> None:
 
 async def command(pilot: Deck, line: str) -> None:
     await asked(pilot, "answer")
-    await pilot.press("colon", *line, "enter")
+    await burst(pilot, "colon", *line, "enter")
 
 
 async def choose(pilot: Deck, name: str) -> None:
@@ -71,7 +71,7 @@ async def choose(pilot: Deck, name: str) -> None:
 async def answered(pilot: Deck, phrase: str) -> None:
     await asked(pilot, f"Type {phrase} to go on")
     await until(pilot, lambda: "OK can be used" not in text_of(pilot.app))
-    await pilot.press(*phrase, "enter")
+    await burst(pilot, *phrase, "enter")
 
 
 async def test_many_are_held_together_and_let_go_early(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_the_typed_number_may_be_a_little_off_and_the_shown_one_follows(tm
         await command(pilot, "pause edge-* for=60s")
         await asked(pilot, "Type shop 12")
         await until(pilot, lambda: "OK can be used" not in text_of(app))
-        await pilot.press(*"shop 30", "enter")
+        await burst(pilot, *"shop 30", "enter")
         await asked(pilot, "That is not the phrase")
         await pilot.press("backspace", "backspace", *"14", "enter")
         await asked(pilot, "HOLDING")
@@ -183,7 +183,7 @@ async def test_a_reason_that_the_policy_wants_is_asked_for_first(tmp_path: Path)
     async with app.run_test(size=SIZE) as pilot:
         await command(pilot, "pause edge-1a")
         await asked(pilot, "wants a reason for pause")
-        await pilot.press(*"why? change 4711", "enter")
+        await burst(pilot, *"why? change 4711", "enter")
         await asked(pilot, "why? change 4711")
         await answered(pilot, "edge-1a")
         await asked(pilot, "HOLDING edge-1a:")

@@ -20,7 +20,7 @@ from console.tui.screens.plan import PlanScreen
 from console.tui.screens.runs import RunScreen, is_news
 from console.tui.screens.tables import FleetScreen
 from tests.harness.leases import FakeLeases
-from tests.tui.driving import fake_service, recorded_app, text_of, until
+from tests.tui.driving import burst, fake_service, recorded_app, text_of, until
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
 from tests.unit.operations.fake_pooler import FakePooler
 
@@ -70,7 +70,7 @@ async def choose(pilot: Deck, name: str) -> None:
 
 
 async def command(pilot: Deck, line: str) -> None:
-    await pilot.press("colon", *line, "enter")
+    await burst(pilot, "colon", *line, "enter")
 
 
 async def asked(pilot: Deck, text: str) -> None:

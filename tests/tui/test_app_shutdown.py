@@ -21,7 +21,7 @@ from console.tui.screens.tables import FleetScreen
 from tests.harness.servers import MakePgBouncer
 from tests.servers.operations_kit import Direct, LabPasswords
 from tests.servers.verbs_kit import VerbDesk
-from tests.tui.driving import text_of, until
+from tests.tui.driving import burst, text_of, until
 from widgets.confirm import Confirm
 
 
@@ -46,7 +46,7 @@ async def console_on(desk: VerbDesk, answering: int = 1) -> AsyncIterator[tuple[
 
 
 async def shut_down(app: PooldeckApp, pilot: Pilot[Any], clients: int) -> None:
-    await pilot.press("colon", *"shutdown edge mode=wait-for-clients timeout=1", "enter")
+    await burst(pilot, "colon", *"shutdown edge mode=wait-for-clients timeout=1", "enter")
     await until(pilot, lambda: f"Type edge {clients} to go on" in text_of(app))
     await pilot.press(*f"edge {clients}")
     panel = app.screen.query_one(Confirm)

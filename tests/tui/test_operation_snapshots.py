@@ -14,7 +14,7 @@ from console.errors import AdminError
 from console.operations import holding
 from console.tui.app import PooldeckApp
 from console.tui.screens import plan as plan_module
-from tests.tui.driving import fake_service, recorded_app, text_of, until
+from tests.tui.driving import burst, fake_service, recorded_app, text_of, until
 from tests.tui.fakes import FakeFleet
 from tests.tui.pauses import forgotten_snapshot, read_claims
 from tests.tui.recording import MONOTONIC_S, WALL_S, snapshot
@@ -68,7 +68,7 @@ def after(*steps: Step) -> Callable[[Pilot[Any]], Any]:
     async def run(pilot: Pilot[Any]) -> None:
         for step in steps:
             if isinstance(step, tuple):
-                await pilot.press(*step)
+                await burst(pilot, *step)
             else:
                 await until(pilot, lambda text=step: text in text_of(pilot.app))  # type: ignore[misc]
         await until(pilot, lambda: "OK can be used" not in text_of(pilot.app))

@@ -20,7 +20,10 @@ def read(op: str, text: str) -> Wish:
 
 
 def offered(op: str, text: str) -> list[str]:
-    return [text for text, _, _ in wishes.completions(REGISTRY[op].verb, text, lambda: NAMES)]
+    def names(what: str, selector: str, begun: str) -> list[tuple[str, str]]:
+        return [(name, "") for name in NAMES] if what == "target" else []
+
+    return [text for text, _, _ in wishes.completions(REGISTRY[op].verb, text, names)]
 
 
 @pytest.mark.parametrize(

@@ -93,13 +93,21 @@ class ProcessReport:
             ran_s = max(0.0, self.now_s - process.started_at_s)
             age = f", since {since:%Y-%m-%d %H:%M:%S} UTC ({numbers.duration_s(ran_s)})"
         yield "process", f"{process.pid} {_STATES.get(process.process.state, process.process.state)}{age}"
-        used = f"{process.cpu_s:.1f} s used" if process.cpu_s is not None else "n/a"
+        used = (
+            f"{process.cpu_s:.1f} s used"
+            if process.cpu_s is not None
+            else "n/a: its host tells no clock ticks"
+        )
         share = f"{self.cpu_share:.0%} of a core now, " if self.cpu_share is not None else ""
         yield "cpu", f"{share}{used}"
-        yield "memory", "n/a" if process.rss_bytes is None else f"{process.rss_bytes / 1_048_576:.1f} MiB"
+        memory = f"{(process.rss_bytes or 0) / 1_048_576:.1f} MiB"
+        yield "memory", "n/a: its host does not tell" if process.rss_bytes is None else memory
         limit = process.open_files_limit
         most = "no known limit" if limit is None else str(limit)
-        yield "open files", f"{'n/a' if process.open_files is None else process.open_files} of {most}"
+        if process.open_files is None:
+            yield "open files", f"n/a of {most}: only its owner and root may see them (sudo = true)"
+        else:
+            yield "open files", f"{process.open_files} of {most}"
         if process.executable is not None:
             gone = ", which was replaced since" if process.executable_replaced else ""
             yield "executable", f"{process.executable}{gone}"

@@ -39,6 +39,8 @@ class Stragglers(StrEnum):
     WAIT = "wait"
     KILL_IDLE = "kill-idle"
     GIVE_UP = "give-up"
+    ASK = "ask"
+    """Whoever watches the run is asked then; nobody answers: give up."""
 
 
 class RestartParameters(Parameters):

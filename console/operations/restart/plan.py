@@ -23,6 +23,11 @@ from console.operations.restart.methods import (
 from console.operations.spec import Ask, Standing, state_words
 from console.operations.step import plural
 
+WORDS = {
+    Stragglers.WAIT: "wait on",
+    Stragglers.KILL_IDLE: "cut those that are idle",
+    Stragglers.GIVE_UP: "give up",
+}
 _CUTS = frozenset({Method.DRAIN, Method.PLAIN})
 
 
@@ -46,9 +51,20 @@ def restart_statements(ask: Ask[Observation]) -> tuple[str, ...]:
     lines = [ask.dialect.pause(None)] if found.choice.method is Method.DRAIN else []
     lines += [f"on {where}: {shlex.join(stop)}"] if stop else []
     after = f", once process {process.pid} has ended" if stop and process is not None else ""
-    kills = found.choice.method is Method.ROLLING and ask.parameters.stragglers is Stragglers.KILL_IDLE
-    late = [f"KILL_CLIENT of each client that is idle after {ask.parameters.timeout_s:g} s"] if kills else []
+    limit_s, choice = ask.parameters.timeout_s, ask.parameters.stragglers
+    if_asked = ", if that is answered then" if choice is Stragglers.ASK else ""
+    kills = f"KILL_CLIENT of each client that is idle after {limit_s:g} s{if_asked}"
+    late = [kills] if may_kill(ask) else []
     return (*lines, *late, f"on {where}{after}: {shlex.join(start)}")
+
+
+def may_kill(ask: Ask[Observation]) -> bool:
+    """Say whether clients that are idle at the deadline may be cut."""
+    found: RestartLook = ask.found
+    choice = ask.parameters.stragglers
+    can = ask.seen.version >= CAN_KILL_CLIENTS
+    wanted = choice is Stragglers.KILL_IDLE or (choice is Stragglers.ASK and can)
+    return found.choice.method is Method.ROLLING and wanted
 
 
 def restart_rescue(ask: Ask[Observation]) -> tuple[str, ...]:
@@ -63,7 +79,7 @@ def restart_standing(ask: Ask[Observation]) -> Standing:
     method = found.choice.method
     clients = sum(pool.cl_active + pool.cl_waiting for pool in ask.seen.pools)
     cuts = method in _CUTS
-    kills = method is Method.ROLLING and ask.parameters.stragglers is Stragglers.KILL_IDLE
+    kills = may_kill(ask)
     return Standing(
         state_words(ask.target, ask.seen),
         blocked=_blocked(ask),
@@ -122,14 +138,22 @@ def _notes(ask: Ask[Observation], clients: int) -> Iterator[str]:
         yield "once it is begun its host brings it back, whatever becomes of this process or the network"
 
 
+def choices(ask: Ask[Observation]) -> tuple[Stragglers, ...]:
+    """Return what can be answered at the deadline, the most patient first."""
+    kill = (Stragglers.KILL_IDLE,) if may_kill(ask) else ()
+    return (Stragglers.WAIT, *kill, Stragglers.GIVE_UP)
+
+
 def _clients_see(ask: Ask[Observation], clients: int) -> str:
     found: RestartLook = ask.found
     method, limit_s = found.choice.method, ask.parameters.timeout_s
     if method is Method.ROLLING:
+        answers = ", ".join(WORDS[one] for one in choices(ask))
         left = {
             Stragglers.WAIT: "is waited for on",
             Stragglers.KILL_IDLE: "is cut if it is idle",
             Stragglers.GIVE_UP: "is left alone: the run ends, the shutdown goes on",
+            Stragglers.ASK: f"is shown, and you are asked: {answers}",
         }[ask.parameters.stragglers]
         return (
             f"{plural(clients, 'client')} go on until they leave by themselves; new ones go to "

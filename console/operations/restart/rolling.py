@@ -21,6 +21,7 @@ from console.operations.restart.comeback import Comeback
 from console.operations.restart.coming_back import coming_back
 from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import Stragglers
+from console.operations.restart.question import Question
 from console.operations.restart.stragglers import now_of, of_applications, straggler_lines
 from console.operations.sessions import WriteSession, close_quietly
 from console.operations.shutdown import console_line
@@ -89,13 +90,18 @@ class _Rolling:
         self._comeback = Comeback(step, coming_back(step), cut=0)
         self._clients: tuple[Client, ...] = ()
         """Of the last SHOW CLIENTS, consoles too."""
+        self._question = Question(step)
         self._count = 0
         """Clients of applications, as last read."""
 
     async def run(self) -> TargetReceipt:
         """See `carry_out_rolling`."""
         step, comeback = self._step, self._comeback
-        receipt = await comeback.launch() or await self._until_empty()
+        receipt = await comeback.launch()
+        if receipt is None:
+            # Whoever watches it closes its own session: a console keeps it from ending (trap T13).
+            step.tell(EventKind.ENDING, "it takes no new clients, ends by itself and cannot be stopped")
+            receipt = await self._until_empty()
         await close_quietly(self._session)
         if receipt is not None:
             return receipt
@@ -107,8 +113,20 @@ class _Rolling:
             await self._share_back()
         return step.late(receipt)
 
+    async def _answer(self) -> Stragglers | None:
+        """Ask what becomes of those that stay; None: no answer yet, and they may leave meanwhile."""
+        if not self._question.is_open:
+            await self._read(in_full=True)
+        return self._question.answer(straggler_lines(self._left_over, now_of(self._clients)), self._count)
+
     async def _until_empty(self) -> TargetReceipt | None:
         """Wait until no application is connected; a receipt when that is not waited for any longer."""
+        try:
+            return await self._watch()
+        finally:
+            self._question.close()
+
+    async def _watch(self) -> TargetReceipt | None:
         step = self._step
         loop = asyncio.get_running_loop()
         end = loop.time() + step.parameters.timeout_s
@@ -124,11 +142,20 @@ class _Rolling:
             if step.control.stopped or loop.time() >= last or (late and choice is Stragglers.GIVE_UP):
                 await self._read(in_full=True)
                 return self._left()
-            if late and choice is Stragglers.KILL_IDLE:
+            if late and choice is Stragglers.ASK:
+                answer = await self._answer()
+                if answer is Stragglers.GIVE_UP:
+                    return self._left()
+                if answer is Stragglers.KILL_IDLE:
+                    await self._kill_idle()
+                if answer is not None:
+                    end = loop.time() + step.parameters.timeout_s
+            elif late and choice is Stragglers.KILL_IDLE:
                 await self._kill_idle()
                 # Those in a transaction get as long again; after that they are left.
                 choice, end = Stragglers.GIVE_UP, loop.time() + step.parameters.timeout_s
-            self._tell(end - loop.time())
+            if not self._question.is_open:
+                self._tell(end - loop.time())
             await step.control.pause(None, timeout_s=POLL_S)
 
     async def _read(self, *, in_full: bool) -> bool:

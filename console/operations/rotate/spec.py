@@ -21,6 +21,7 @@ from console.operations.rotate.two_roles_standing import (
     two_roles_statements,
 )
 from console.operations.rotate.two_roles_survey import survey_two_roles
+from console.operations.rotate.wanted import secrets_of_rotation
 from console.operations.spec import Absence, OpSpec, Scope
 
 T = TypeVar("T")
@@ -66,4 +67,5 @@ ROTATE_SPEC: OpSpec[Observation] = OpSpec(
     serial="100%",
     look=_either(look_at_role, look_at_two_roles),
     survey=_either(survey_rotation, survey_two_roles),
+    secrets=secrets_of_rotation,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.operations.verb import Option, Verb
+from console.operations.verb import NODE, Option, Verb
 
 SWITCHOVER = Verb(
     name="switchover",
@@ -19,9 +19,9 @@ SWITCHOVER = Verb(
     ),
     timeout_help="Seconds in which the bouncers must be drained; then they are resumed again.",
     targets="One Postgres node: the primary that is left.",
-    single="NODE",
+    single=NODE,
     options=(
-        Option("to", "--to", "REPLICA", "The Postgres node that takes its place."),
+        Option("to", "--to", "REPLICA", "The Postgres node that takes its place.", names="node"),
         Option(
             "fence",
             "--fence",
@@ -48,7 +48,12 @@ SWITCHOVER = Verb(
             "3s",
         ),
         Option(
-            "bouncers", "--bouncers", "SELECTOR", "Which bouncers, if not all that lead there.", default="all"
+            "bouncers",
+            "--bouncers",
+            "SELECTOR",
+            "Which bouncers, if not all that lead there.",
+            default="all",
+            names="target",
         ),
         Option(
             "retarget",

@@ -22,13 +22,14 @@ from console.guard.request import Request
 from console.guard.verdict import Allow, Confirm, Deny, Tier, Verdict
 from console.model.version import Version
 from console.operations.plan import Plan
+from console.operations.secrets_wanted import PROMPT
 from console.operations.service import OperationService
 from console.tui import keys
 from console.tui.parts import content
-from console.tui.plan_text import plan_sections, what_moved
+from console.tui.plan_text import ascii_section, plan_sections, what_moved
 from console.tui.screens.base import BACK, DeckScreen
 from console.tui.screens.runs import RunScreen
-from console.tui.sources import to_ascii
+from console.tui.screens.secret import SecretScreen, Typed, refuse_descriptors, typeable, wants
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.wishes import Wish
 from console.view.cells import Cell, Tone
@@ -69,6 +70,10 @@ class PlanScreen(DeckScreen):
         self._verdict: Verdict | None = None
         self._view: PlanView | None = None
         self._submitted = False
+        self._secrets: Typed = {}
+        """Secrets for the run, from when they were typed until it is begun or the plan is left."""
+        self._asks_secrets = False
+        """OK leads to typing them."""
 
     @property
     def place(self) -> str:
@@ -78,15 +83,17 @@ class PlanScreen(DeckScreen):
     @property
     def takes_typing(self) -> bool:
         """A plan that asks for a phrase or a reason gets every key of it."""
-        if isinstance(self._verdict, Confirm):
+        if isinstance(self._verdict, Confirm) and not self._asks_secrets:
             return self._verdict.phrase is not None
         return super().takes_typing
 
     def body(self) -> Iterable[Widget]:
         """A word while the plan is made; then the plan."""
         with Vertical(id="plan-body"):
-            text = f"Making the plan: {self._wish.op} {self._wish.selector}"
-            yield Static(text, id="planning", markup=False)
+            yield self._planning_note()
+
+    def _planning_note(self) -> Static:
+        return Static(f"Making the plan: {self._wish.op} {self._wish.selector}", id="planning", markup=False)
 
     def on_mount(self) -> None:
         """Start planning."""
@@ -100,6 +107,7 @@ class PlanScreen(DeckScreen):
 
     def on_unmount(self) -> None:
         """Left without a run, there is nothing to guard."""
+        self._secrets = {}
         if not self._submitted:
             self._service.expect_nothing()
 
@@ -122,6 +130,7 @@ class PlanScreen(DeckScreen):
                         progress=self._planning,
                         **wish.parameters,
                     )
+                    refuse_descriptors(plan)
             except UsageError as error:
                 await self._cannot_plan(_with_hint(error), again=False)
                 return
@@ -160,15 +169,16 @@ class PlanScreen(DeckScreen):
         verdict = self._service.judge(plan, self._request)
         old, self._plan = self._plan, plan
         shape, self._verdict = _shape(self._verdict), verdict
+        asked, self._asks_secrets = self._asks_secrets, isinstance(verdict, Confirm) and self._lacks(plan)
         moved = old is not None and old.hash != plan.hash
-        if self._view is None or old is None or shape != _shape(verdict):
+        if self._view is None or old is None or (shape, asked) != (_shape(verdict), self._asks_secrets):
             if moved and old is not None:
                 self.notify(f"The plan is new: {what_moved(old, plan)}", severity="warning", markup=False)
             await self._build(plan, verdict)
             return
         self._view.show(self._sections(plan))
         panel = self._panel
-        if panel is not None and isinstance(verdict, Confirm):
+        if panel is not None and isinstance(verdict, Confirm) and not self._asks_secrets:
             panel.ask_for(_question(verdict), verdict.phrase, verdict.accepts)
         if moved:
             self.notify(f"The plan is new: {what_moved(old, plan)}", severity="warning", markup=False)
@@ -190,6 +200,10 @@ class PlanScreen(DeckScreen):
     async def _build(self, plan: Plan, verdict: Verdict) -> None:
         """Lay the screen out for a verdict."""
         view = self._view = PlanView(self._sections(plan))
+        if isinstance(verdict, Confirm) and self._asks_secrets:
+            title = f"{_question(verdict)} {wants(typeable(plan))}"
+            await self._replace_body([confirm.Confirm(title, view, ok_label="Type it", focus_on="ok")])
+            return
         if isinstance(verdict, Confirm):
             panel = confirm.Confirm(
                 _question(verdict),
@@ -220,6 +234,33 @@ class PlanScreen(DeckScreen):
         if reason and self._plan is not None:
             self._reason = reason
             await self._take(self._plan)
+
+    # -- secrets ------------------------------------------------------------------------------
+
+    def _lacks(self, plan: Plan) -> bool:
+        return any(one.is_typed and one.which not in self._secrets for one in typeable(plan))
+
+    def _ask_secrets(self, plan: Plan) -> None:
+        wanted = typeable(plan)
+        screen = SecretScreen(plan.title, wanted, ascii_only=self.deck.ascii_only)
+
+        async def take(typed: Typed | None) -> None:
+            if typed is None:
+                # The panel has been answered: another one, of the newest plan.
+                if self._plan is not None and self._verdict is not None:
+                    await self._build(self._plan, self._verdict)
+                return
+            self._secrets = typed
+            given = {one.parameter: PROMPT for one in wanted if one.which in typed}
+            self._wish = replace(self._wish, parameters={**self._wish.parameters, **given})
+            # What is known of secrets is part of the plan: it is made anew before it can be agreed to.
+            self._plan = self._view = None
+            await self._replace_body([self._planning_note()])
+            self._keep_planning()
+
+        self.app.push_screen(screen, take)
+
+    # -- the body -----------------------------------------------------------------------------
 
     async def _replace_body(self, widgets: Sequence[Widget]) -> None:
         with while_widgets_leave():
@@ -253,13 +294,16 @@ class PlanScreen(DeckScreen):
         plan, verdict = self._plan, self._verdict
         assert plan is not None
         assert verdict is not None
+        if self._asks_secrets:
+            self._ask_secrets(plan)
+            return
         self.workers.cancel_group(self, "plan")
         answer = "name typed" if message.phrase else "reviewed"
         try:
             permit = self._service.permit(
                 plan, verdict, message.phrase or None, request=self._request, answer=answer
             )
-            run = self._service.submit(plan, permit)
+            run = self._service.submit(plan, permit, self._secrets)
             self._submitted = True
         except PooldeckError as error:
             self.deck.complain(error)
@@ -293,19 +337,6 @@ class PlanScreen(DeckScreen):
 
 def _with_hint(error: PooldeckError) -> str:
     return f"{error}; {error.hint}" if error.hint else str(error)
-
-
-def ascii_section(section: Section) -> Section:
-    """Return a section in ASCII."""
-    columns = section.columns
-    return Section(
-        to_ascii(section.title),
-        [(to_ascii(label), to_ascii(value)) for label, value in section.facts],
-        [to_ascii(statement) for statement in section.statements],
-        [to_ascii(warning) for warning in section.warnings],
-        [to_ascii(line) for line in section.lines],
-        columns and replace(columns, rows=[[to_ascii(cell) for cell in row] for row in columns.rows]),
-    )
 
 
 def _question(verdict: Confirm) -> str:

@@ -16,21 +16,25 @@ from console.operations.outcome import Event, EventKind
 from console.operations.service import Run
 from console.tui import keys
 from console.tui.parts import OpeningGrid, PlainGrid, content, hanging
+from console.tui.plan_text import plan_steps
 from console.tui.progress import OUTCOME_TONES, Progress, TargetState
 from console.tui.receipt_text import receipt_cells
 from console.tui.screens.base import BACK, DeckScreen
+from console.tui.screens.choice import ChoiceScreen
+from console.tui.screens.text import HelpScreen
 from console.tui.sources import to_ascii
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import TONE_NAMES
 from console.view import numbers
 from console.view.cells import Cell, Tone
+from console.view.details import Section
 from widgets.cells import Toned
 from widgets.grid import Column, Grid, ListRow, ListSource
 from widgets.grid_messages import Activated, CursorMoved
 from widgets.log_view import Level, LogLine, LogView
 
 _LEVELS: dict[EventKind, Level] = {EventKind.WARNING: "WARNING", EventKind.UNDOING: "WARNING"}
-_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING})
+_REPEATED = frozenset({EventKind.WAITING, EventKind.HOLDING, EventKind.PREPARING, EventKind.ASKING})
 """Told again and again while they last."""
 _NAME_COLUMNS = 12
 
@@ -47,6 +51,8 @@ class RunScreen(DeckScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         BACK,
         Binding("e", "end_hold", "End hold", id="run.end-hold"),
+        Binding("a", "answer", "Answer", id="run.answer"),
+        Binding("s", "steps", "Steps", id="run.steps"),
         Binding("ctrl+x", "stop", "Stop", id="run.stop"),
         Binding("pageup", "result(-1)", "Result up", show=False, priority=True, id="run.up"),
         Binding("pagedown", "result(1)", "Result down", show=False, priority=True, id="run.down"),
@@ -61,6 +67,9 @@ class RunScreen(DeckScreen):
         super().__init__()
         self._run = run
         self._shown: tuple[object, ...] = ()
+        self._put_off: set[str] = set()
+        """Targets whose question was left for later."""
+        self._offered: tuple[bool | None, ...] = ()
 
     @property
     def place(self) -> str:
@@ -107,6 +116,45 @@ class RunScreen(DeckScreen):
             return
         with while_widgets_leave():
             self._draw(self.progress)
+        self._put_off &= self.progress.questions.keys()
+        asked = [name for name in self.progress.questions if name not in self._put_off]
+        if asked and self.is_current:
+            self._ask(asked[0])
+
+    def _ask(self, name: str) -> None:
+        questions = self.progress.questions
+
+        def answered(choice: str | None) -> None:
+            if choice is not None:
+                self._run.answer(name, choice)
+            self._put_off.add(name)
+
+        screen = ChoiceScreen(
+            questions[name],
+            lambda: self.progress.questions.get(name),
+            self.deck.clock.monotonic_s,
+            ascii_only=self.deck.ascii_only,
+        )
+        self.app.push_screen(screen, answered)
+
+    def action_steps(self) -> None:
+        """Show the plan's steps in order."""
+        steps = plan_steps(self._run.plan)
+        lines = tuple(
+            line
+            for number, step in enumerate(steps, 1)
+            for line in (
+                (f"{number}", Cell(f"{step.where}: {step.what}")),
+                ("", Cell(f"then {step.then}", Tone.DIM)),
+            )
+        )
+        screen = HelpScreen(f"steps: {self._run.plan.title}", [Section("In this order", lines)])
+        self.app.push_screen(screen)
+
+    def action_answer(self) -> None:
+        """Answer what the run asks."""
+        for name in list(self.progress.questions)[:1]:
+            self._ask(name)
 
     def _draw(self, progress: Progress) -> None:
         states = tuple(progress.states.values())
@@ -127,7 +175,14 @@ class RunScreen(DeckScreen):
         hold.update(content(held, separator="\n", ascii_only=ascii_only))
         self.query_one(Grid).set_source(ListSource([self._row(state) for state in states]))
         self._note()
-        self.refresh_bindings()
+        self._offer()
+
+    def _offer(self) -> None:
+        """Have the footer made anew where a key came or went: it makes every one of its widgets again."""
+        offered = tuple(self.check_action(name, ()) for name in ("stop", "result", "end_hold", "answer"))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def _words(self, progress: Progress) -> tuple[Cell, ...]:
         if progress.receipt is not None:
@@ -195,6 +250,10 @@ class RunScreen(DeckScreen):
             return False
         if action == "result":
             return self.is_built and self.query_one("#outcome").max_scroll_y > 0
+        if action == "steps":
+            return bool(plan_steps(self._run.plan))
+        if action == "answer":
+            return self.is_built and bool(self.progress.questions)
         if action == "end_hold":
             return self.is_built and not self._run.done and self.progress.hold is not None
         return super().check_action(action, parameters)

@@ -40,6 +40,7 @@ class TableScreen(DeckScreen):
         Binding("M", "mend", "Mend", id="table.mend"),
         Binding("d", "detail", "Detail", id="table.detail"),
         Binding("y", "raw", "Raw", show=False, id="table.raw"),
+        Binding("x", "processes", "Processes", show=False, id="table.processes"),
         Binding("c", "copy", "Copy", show=False, id="table.copy"),
         Binding("z,ctrl+z", "faults", "Faults only", show=False, id="table.faults"),
         Binding("less_than_sign", "sort_neighbour(-1)", "Sort left", show=False, id="table.sort-left"),
@@ -115,6 +116,13 @@ class TableScreen(DeckScreen):
                 timeout=4,
                 markup=False,
             )
+
+    def action_processes(self) -> None:
+        """Show the processes of the marked bouncers, else of the one under the cursor."""
+        try:
+            self.deck.open_processes("")
+        except UsageError as error:
+            self.deck.complain(error)
 
     # -- filter -------------------------------------------------------------------------------
 

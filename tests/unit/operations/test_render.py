@@ -209,3 +209,18 @@ def test_a_receipt_tells_when_clients_are_cut() -> None:
     assert cut_text(cut, 1_000_000.0) == "the first waiting clients are cut from 13:47:40 UTC (in 60 s) on"
     assert cut_text(receipt("a1", Outcome.OK), 0.0) is None
     assert receipt_text(cut).startswith("a1: FAILED in 1.50 s: it is done\n  state      running → running")
+
+
+async def test_a_diff_that_several_have_is_shown_once_with_whose_it_is(fleet: Fleet) -> None:
+    plan = await plan_of(fleet)
+    one, *others = plan.targets
+    same = ("/etc/pgbouncer.ini:", "@@ -1 +1 @@", "-a = 1", "+a = 2")
+    targets = (replace(one, diff=(*same, "+b = 3")), *(replace(item, diff=same) for item in others))
+    lines = plan_text(replace(plan, targets=targets)).splitlines()
+    assert lines.count("  changes    +a = 2") == 2
+    assert f"  changes    on {one.target}:" in lines
+    assert f"  changes    on {', '.join(str(item.target) for item in others)}:" in lines
+    alike = tuple(replace(item, diff=same) for item in plan.targets)
+    lines = plan_text(replace(plan, targets=alike)).splitlines()
+    assert lines.count("  changes    +a = 2") == 1
+    assert not any(line.startswith("  changes    on ") for line in lines)

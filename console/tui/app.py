@@ -42,6 +42,7 @@ from console.tui.screens.text import HelpScreen
 from console.tui.sessions import Watcher
 from console.tui.textual_quirks import while_widgets_leave
 from console.tui.theme import THEMES
+from console.tui.unended import ReadUnended
 from console.tui.views import selector_of
 from console.view.cells import Cell
 
@@ -86,6 +87,7 @@ class PooldeckApp(App[int]):
         log: LogBuffer,
         collector: Watcher | None = None,
         claims: ReadClaims | None = None,
+        unended: ReadUnended | None = None,
         read_only: bool = False,
         ascii_only: bool = False,
         theme: str = "pooldeck-dark",
@@ -100,6 +102,7 @@ class PooldeckApp(App[int]):
             log: what the log panel shows.
             collector: fills `store` while it is entered; None when something else does.
             claims: reads what is under a lease on this machine; None: nobody can say.
+            unended: reads what dead runs of this machine left no end of; None: nobody can say.
             read_only: operations are shown, and refused with that reason.
             ascii_only: draw with ASCII characters only.
             theme: one of our two themes.
@@ -111,7 +114,7 @@ class PooldeckApp(App[int]):
         self.read_only = read_only
         self.ascii_only = ascii_only
         self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
-        self.operating = Operating(self, service, claims, collector)
+        self.operating = Operating(self, service, claims, unended, collector)
         self.frozen = False
         self._store = store
         self._collector = collector

@@ -55,6 +55,7 @@ async def wire(make_pgbouncer: MakePgBouncer, tmp_path: Path, kit: SshKit) -> As
                 yield Wire(desk, proxy, transport)
 
 
+@pytest.mark.during("config: SSH connection cut")
 async def test_a_wire_that_is_cut_before_reload_is_mended_and_the_change_done(wire: Wire) -> None:
     wire.desk.meddler.before_reload = wire.proxy.cut
     receipt = ok(await wire.desk.do(SET, changes=ASKED))
@@ -62,6 +63,7 @@ async def test_a_wire_that_is_cut_before_reload_is_mended_and_the_change_done(wi
     assert [one.statement for one in receipt.exchanges].count("RELOAD") == 2
 
 
+@pytest.mark.during("config: SSH connection cut")
 async def test_a_wire_that_stays_cut_leaves_it_written_down_and_rollback_ends_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ async def _cut_for_good(wire: Wire) -> TargetReceipt:
         wire.transport.retry_now("host")
 
 
+@pytest.mark.during("config: the bouncer dies")
 async def test_a_pooler_that_dies_before_reload_gets_its_file_back(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +202,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("pages_left", [0, 1, 2, 3])
+@pytest.mark.during("config: disk full")
 async def test_a_full_disk_leaves_the_old_file_in_force(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, full: Path, pages_left: int
 ) -> None:
@@ -302,6 +306,7 @@ def test_a_plan_is_approved_by_its_hash_as_long_as_the_file_stays(shell: Shell, 
     assert again.returncode == 3, "it is so already, which is another plan"
 
 
+@pytest.mark.during("config: console killed")
 def test_a_console_that_is_killed_before_reload_leaves_what_the_next_look_tells(
     shell: Shell, tmp_path: Path
 ) -> None:

@@ -82,8 +82,10 @@ def measure(case: Case, on: Stage) -> Measured:
     if case.version_after:
         made.switch(case.version_after)
 
+    command = made.shell.approved("restart", "all", *case.words)
+
     def operate(_: ClientLoad) -> list[str]:
-        pooldeck(made.shell, *made.shell.approved("restart", "all", *case.words))
+        pooldeck(made.shell, *command)
         if not made.adopt() or any(pid == old[name] for name, pid in made.pids().items()):
             raise OperationFailed(f"not every bouncer is a new process: {old} → {made.pids()}")
         if made.versions() != wanted:

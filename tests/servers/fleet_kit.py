@@ -31,6 +31,9 @@ HOST = "host"
 class HostShell(FaultShell):
     """Runs `pooldeck` on bouncers of one host, each reached over SSH by its Unix socket."""
 
+    limit_s = 100.0
+    """A busy machine restarts four in half a minute."""
+
     def __init__(
         self,
         servers: Mapping[str, PgBouncerServer],

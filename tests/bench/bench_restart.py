@@ -36,12 +36,14 @@ class Case:
     Attributes:
         words: of `pooldeck restart`.
         version_after: what `program` leads to before it; "": the version that runs.
+        note: what the tables say beside it.
     """
 
     name: str
     words: Sequence[str]
     limits: Limits = field(default_factory=Limits)
     version_after: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def measure(case: Case, on: Stage) -> Measured:
             raise OperationFailed(f"not every bouncer is a new process: {old} → {made.pids()}")
         if made.versions() != wanted:
             raise OperationFailed(f"{made.versions()} run, not {wanted}")
-        return []
+        return [case.note] if case.note else []
 
     version = " → ".join(dict.fromkeys([*sorted(runs), *sorted(wanted)]))
     return watched(case.name, version, on.groups, on.folder, operate, lambda: on.postgres, limits=case.limits)
@@ -143,7 +145,12 @@ def takeover() -> list[Measured]:
             return without_prepared(groups, version)
 
         with stage(line, count=1, kinds=kinds, tls=False) as on:
-            found.append(measure(Case("takeover, one", ("--method", "takeover")), on))
+            note = (
+                "without clients whose prepared statements the pooler keeps"
+                if version >= PREPARED_IN_POOLS
+                else ""
+            )
+            found.append(measure(Case("takeover, one", ("--method", "takeover"), note=note), on))
     return found
 
 

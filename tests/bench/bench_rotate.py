@@ -60,12 +60,12 @@ def _measure(layout: str, kinds: Sequence[str], line: str) -> Measured:
             passwords = folder / "clients-pgpass"
             _give(passwords, OLD)
             groups = _clients(site, passwords, authority)
+            # Bouncers' numbers of clients move; what is typed need only be at least as many.
+            phrase = kinds[0] if len(kinds) == 1 else f"test {sum(one.clients for one in groups)}"
 
             def operate(_: ClientLoad) -> list[str]:
-                plan, lines = shell.json_lines("rotate", ROLE, "--plan")
-                if plan:
-                    raise OperationFailed(f"no plan: {lines}")
-                code, said = rotate(shell, ROLE, "--approve", lines[0]["hash"], old=OLD)
+                agreed = ("--yes", "--confirm", phrase)
+                code, said = rotate(shell, ROLE, *agreed, old=OLD)
                 # Whoever has to log in anew is given the secret once the run is over, and not before.
                 _give(passwords, NEW)
                 if code:

@@ -10,7 +10,6 @@ import pytest
 from psycopg import sql
 
 from console.lab.fleet import Lab
-from console.lab.secrets import SUPERUSER
 from tests.faults.fault_kit import LabShell, cut_sessions, running, until_running
 from tests.harness.servers import MakeLab
 from tests.servers.cli_kit import until
@@ -26,9 +25,6 @@ KEEPER_LIMIT_S = 60.0
 def shell(make_lab: MakeLab, tmp_path: Path) -> Iterator[LabShell]:
     lab = make_lab(bouncers=1)
     with LabShell(lab, tmp_path) as made:
-        made.fleet = tmp_path / "fleet.toml"
-        text = lab.inventory_path.read_text()
-        made.fleet.write_text(text.replace("[[postgres]]\n", f'[[postgres]]\nadmin_user = "{SUPERUSER}"\n'))
         yield made
 
 

@@ -20,13 +20,15 @@ from console.errors import NodeError, Phase
 from console.hosts import commands
 from console.hosts.commands import run_here
 from console.lab.bouncer import PgBouncerServer
+from console.lab.tls import CertificateAuthority
 from console.operations import config_run
 from console.operations.config_diff import config_diff
 from console.operations.outcome import Outcome, TargetReceipt
 from console.transport.base import CommandResult
 from tests.harness.faults import FaultProxy
-from tests.harness.servers import MakePgBouncer
+from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.cli_kit import Shell, until
+from tests.servers.load_kit import client_tls
 from tests.servers.reload_kit import ReloadDesk
 from tests.servers.ssh_kit import LIMIT_S, SshKit, kit
 from tests.servers.test_config_change import ROLLBACK, SET, backups, ok
@@ -159,6 +161,26 @@ async def test_commands_that_are_lost_anywhere_leave_the_old_file_or_the_new_one
             for backup in backups(desk):
                 backup.unlink()
     assert Outcome.OK in seen
+
+
+@pytest.mark.during("config: a bad new file")
+async def test_a_certificate_that_is_none_is_refused_beforehand(
+    make_pgbouncer: MakePgBouncer, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Up to 1.24 RELOAD answers as if all was well, TLS stays as it was, and the next start fails."""
+    authority = CertificateAuthority(workshop.place("tls"), workshop.launcher)
+    desk = ReloadDesk(make_pgbouncer("1.24", **client_tls(authority)), tmp_path / "journal.jsonl")
+    garbage = desk.server.directory / "none.crt"
+    desk.server.launcher.write_file(garbage, "no certificate\n")
+    async with desk.service:
+        plan = await desk.service.plan(SET, "edge", changes=(f"client_tls_cert_file={garbage}",))
+        told = "client_tls_cert_file: it holds no certificate and no key"
+        assert told in (plan.targets[0].blocked or "")
+        good = await desk.service.plan(SET, "edge", changes=ASKED)
+        assert good.targets[0].blocked is None
+        # One that is there already would keep the process from starting again.
+        desk.edit(lambda text: text.replace(str(desk.server.settings["client_tls_cert_file"]), str(garbage)))
+        assert told in ((await desk.service.plan("reload", "edge")).targets[0].blocked or "")
 
 
 class Losing:

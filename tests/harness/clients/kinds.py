@@ -9,7 +9,7 @@ from tests.harness.clients.session import Trouble
 REFUSED = "refused"
 RESET = "reset"
 SHUTTING_DOWN = "told that the pooler is shutting down"
-"""From 1.25 on PgBouncer says so to a client that is in the middle of its login when it begins to shut down."""
+"""From 1.25 on PgBouncer says so to who is in the middle of a login when it begins to shut down."""
 _TRANSPORT = {
     REFUSED: ("Connection refused", "No such file or directory"),
     RESET: (

@@ -58,9 +58,8 @@ class Pushing:
         before = self._before
         self._file.write_text(text)
         ended = self._shell("config", "push", "edge", str(self._file), "--yes")
-        said = (ended.stdout + ended.stderr).strip().splitlines()
         if ended.returncode not in (REFUSED, FAILED):
-            raise OperationFailed(f"it was not refused: {ended.returncode} {said}")
+            raise OperationFailed(f"{ended.stderr}\n{ended.stdout}\nit was not refused")
         if self._before != before:
             raise OperationFailed("the bad file is there")
         told = pooldeck(self._shell, "config", "diff", "edge")

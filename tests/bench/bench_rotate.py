@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tests.bench.table import BenchRow, print_table
 from tests.harness.clients import ClientLoad, Group
 from tests.harness.servers import PGBOUNCER_LINES, MakePgBouncer
 from tests.servers.load_kit import client_tls, every_kind, make_ledger
-from tests.servers.rotate_kit import NEW, OLD, ROLE, Site, own_site, rotate, run_state
+from tests.servers.rotate_kit import NEW, OLD, ROLE, Site, own_site, run_state
 
 LAYOUTS: Mapping[str, Sequence[str]] = {
     "R3 userlist": ("plaintext",),
@@ -33,6 +34,12 @@ def _give(passwords: Path, secret: str) -> None:
     """Give the clients a secret: those that log in from now on use it."""
     passwords.touch(mode=0o600)
     passwords.write_text(f"*:*:*:{ROLE}:{secret}\n")
+
+
+def _written(path: Path, secret: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(f"{secret}\n")
+    return path
 
 
 def _clients(site: Site, passwords: Path, authority: CertificateAuthority) -> list[Group]:
@@ -60,19 +67,24 @@ def _measure(layout: str, kinds: Sequence[str], line: str) -> Measured:
             passwords = folder / "clients-pgpass"
             _give(passwords, OLD)
             groups = _clients(site, passwords, authority)
-            # Bouncers' numbers of clients move; what is typed need only be at least as many.
-            phrase = kinds[0] if len(kinds) == 1 else f"test {sum(one.clients for one in groups)}"
+            words: tuple[str, ...] = ("rotate", ROLE)
+            for flag, secret in (("--secret-from", NEW), ("--old-from", OLD)):
+                words += (flag, f"command:cat {_written(folder / flag, secret)}")
+            code, lines = shell.json_lines(*words, "--plan")
+            if code:
+                raise RuntimeError(f"no plan: {lines}")
 
             def operate(_: ClientLoad) -> list[str]:
-                agreed = ("--yes", "--confirm", phrase)
-                code, said = rotate(shell, ROLE, *agreed, old=OLD)
+                ended = shell(*words, "--approve", lines[0]["hash"])
+                said = ended.stdout + ended.stderr
                 # Whoever has to log in anew is given the secret once the run is over, and not before.
                 _give(passwords, NEW)
-                if code:
-                    raise OperationFailed(f"it ended with {code}: {said}")
+                if ended.returncode:
+                    raise OperationFailed(f"it ended with {ended.returncode}: {said}")
                 if run_state(shell) is not None or site.paused():
                     raise OperationFailed("it left something behind")
-                return [word.strip() for word in said.splitlines() if "clients were held for" in word]
+                held = re.findall(r"clients were held for [\d.]+ s", said)
+                return [f"as it measured itself: {', '.join(dict.fromkeys(held))}"] if held else []
 
             name, version = f"rotation, {layout}", str(servers[0].version)
             return watched(name, version, groups, folder, operate, lambda: site.postgres, limits=LIMITS)

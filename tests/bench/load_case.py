@@ -18,10 +18,15 @@ from tests.harness.clients.report import Figures
 
 SETTLE_S = 1.0
 """Clients run so long before and after the operation."""
+SAID_LINES = 3
+SAID_CHARACTERS = 400
 
 
 class OperationFailed(Exception):
-    """The operation did not end as it should; its words are what it said."""
+    """The operation did not end as it should; its words are what it said last."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(" / ".join(words.strip().splitlines()[-SAID_LINES:])[-SAID_CHARACTERS:])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tests.servers.rotate_kit import NEW, Rotation, rotate, run_state, until_pha
 
 ROLE = "reports"
 NAME = "edge-1a"
-YES = ("--on", NAME, "--yes", "--confirm", f"{NAME} 0")
+YES = ("--on", NAME, "--yes", "--confirm", NAME)
 KEEPER_LIMIT_S = 60.0
 
 

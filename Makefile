@@ -21,6 +21,8 @@ setup:
 	@test -n "$(PYTHON)" || { echo "set-up: Pooldeck needs Python 3.11 or newer on the PATH" >&2; exit 1; }
 	@$(PYTHON) -m console.lab.provision
 	@$(PYTHON) -m console.lab.venv
+	@# Where PYTHONDONTWRITEBYTECODE is set, every start of `pooldeck` would compile all of it anew.
+	@$(BIN)/python -m compileall -q console widgets tests
 
 versions: setup
 	@$(PYTHON) -m console.lab.provision --versions

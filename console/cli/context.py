@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from console.config.credentials import Credentials
     from console.config.schema import Inventory
     from console.poolers.connect import PoolerConnector
-    from console.transport.ssh import SshTransport
+    from console.transport.base import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Stack:
     inventory: Inventory
     inventory_path: Path
     clock: Clock
-    transport: SshTransport
+    transport: Transport
+    """An `SshTransport` when the inventory has hosts."""
     credentials: Credentials
     connector: PoolerConnector
 
@@ -90,13 +91,11 @@ async def open_stack(options: Globals) -> AsyncIterator[Stack]:
     """
     from console.clock import SystemClock
     from console.config.credentials import Credentials
-    from console.config.paths import XdgPaths
     from console.poolers.connect import PoolerConnector
-    from console.transport.ssh import SshTransport
 
     inventory, path = read_inventory(options)
     clock = SystemClock()
-    transport = SshTransport(inventory.hosts, clock=clock, runtime_dir=XdgPaths().runtime)
+    transport = _transport(inventory, clock)
     credentials = Credentials()
     try:
         yield Stack(
@@ -109,3 +108,14 @@ async def open_stack(options: Globals) -> AsyncIterator[Stack]:
         )
     finally:
         await transport.close()
+
+
+def _transport(inventory: Inventory, clock: Clock) -> Transport:
+    if not inventory.hosts:
+        from console.transport.direct import DirectTransport
+
+        return DirectTransport()
+    from console.config.paths import XdgPaths
+    from console.transport.ssh import SshTransport
+
+    return SshTransport(inventory.hosts, clock=clock, runtime_dir=XdgPaths().runtime)

@@ -14,13 +14,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from console.config.schema import Inventory
-    from console.errors import NodeError
     from console.operations.lease.ward import Means
-    from console.transport.base import CommandResult, Endpoint, Route
 
 
 def guardian_command() -> tuple[str, ...]:
@@ -84,34 +82,11 @@ async def _means(inventory: Inventory) -> AsyncIterator[Means]:
         finally:
             await ssh.close()
         return
-    direct = _Direct()
+    from console.transport.direct import DirectTransport
+
+    direct = DirectTransport()
     connector = PoolerConnector(inventory, direct, credentials, application_name=GUARDIAN_NAME)
     yield Means(inventory, connector, direct, credentials, lambda _: None, clock)
-
-
-class _Direct:
-    """A `Transport` to what is reached without SSH: paramiko takes longer to load than all the rest."""
-
-    async def endpoint(self, route: Route, *, timeout_s: float) -> Endpoint:  # noqa: ARG002
-        """See `Transport.endpoint`."""
-        from console.transport.base import Endpoint, UnixAddress
-
-        address = route.address
-        host = address.directory if isinstance(address, UnixAddress) else address.host
-        return Endpoint(host, address.port)
-
-    def failure_of(self, endpoint: Endpoint) -> NodeError | None:  # noqa: ARG002
-        """See `Transport.failure_of`."""
-        return None
-
-    async def run(self, host: str, argv: Sequence[str], **_: Any) -> CommandResult:  # noqa: ARG002
-        """See `Transport.run`."""
-        from console.errors import NodeError, Phase
-
-        raise NodeError(Phase.SSH, "no SSH is needed for these bouncers", where=host)
-
-    async def close(self) -> None:
-        """See `Transport.close`."""
 
 
 if __name__ == "__main__":

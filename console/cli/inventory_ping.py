@@ -20,7 +20,7 @@ from console.config.schema import Bouncer, PostgresNode
 from console.config.selector import Selectable, parse_selector
 from console.errors import NodeError, Phase, PooldeckError
 from console.postgres.connect import PostgresConnector
-from console.transport.ssh import HopProbe
+from console.transport.ssh import HopProbe, SshTransport
 
 _Node = Bouncer | PostgresNode
 
@@ -145,8 +145,10 @@ class _Pinger:
         ]
 
     async def _probe(self, host: str, limit_s: float) -> tuple[Hop, ...]:
+        transport = self._stack.transport
+        assert isinstance(transport, SshTransport), "the inventory has a host, this one"
         try:
-            probes = await self._stack.transport.probe_hops(host, timeout_s=limit_s)
+            probes = await transport.probe_hops(host, timeout_s=limit_s)
         except PooldeckError as error:
             return (_failed(Hop(f"ssh {host}", host, False, None), error, Phase.SSH),)
         return tuple(_ssh_hop(probe) for probe in probes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 FIRST_S = 1.0
 """What is over sooner is not told."""
@@ -28,12 +28,14 @@ class Tally:
         noun, _, rest = self._what.partition(" ")
         return f"{self.done} of {self.of} {noun}{'' if self.of == 1 else 's'} {rest}".rstrip()
 
-    async def count(self, work: Awaitable[T]) -> T:
-        """Wait for one of them and count it, however it ends."""
-        try:
-            return await work
-        finally:
-            self.done += 1
+    def count(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin one of them and count it once it is over, however it ends."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._count)
+        return task
+
+    def _count(self, _: object) -> None:
+        self.done += 1
 
 
 @asynccontextmanager

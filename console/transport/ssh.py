@@ -19,12 +19,13 @@ from console.clock import Clock
 from console.config.schema import Host
 from console.errors import DeadlineError, NodeError, Phase
 from console.transport.base import CommandResult, Endpoint, Route
+from console.transport.direct import direct_endpoint
 from console.transport.link import Link
 from console.transport.pool import Connection, Pool, restate
 from console.transport.shell import command_line
 from console.transport.ssh_config import ResolvedHost, SshConfig
 from console.transport.sweep import RunFolder, open_run_folder
-from console.transport.tunnel import Tunnel, direct_endpoint, listen_loopback, listen_unix
+from console.transport.tunnel import Tunnel, listen_loopback, listen_unix
 from console.transport.wire import quiet_paramiko_log
 from console.transport.workers import Workers
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from console.errors import NodeError, Phase
-from console.transport.base import Endpoint, Route, TcpAddress, UnixAddress
+from console.transport.base import Endpoint, Route, UnixAddress
 from console.transport.link import Link
 
 LOOPBACK = "127.0.0.1"
@@ -155,10 +155,3 @@ def listen_loopback(route: Route) -> tuple[socket.socket, Endpoint]:
     if isinstance(route.address, UnixAddress):
         return listener, Endpoint(LOOPBACK, port)
     return listener, Endpoint(route.address.host, port, hostaddr=LOOPBACK)
-
-
-def direct_endpoint(address: TcpAddress | UnixAddress) -> Endpoint:
-    """Return the endpoint of an address that is reached without SSH: the address itself."""
-    if isinstance(address, UnixAddress):
-        return Endpoint(address.directory, address.port)
-    return Endpoint(address.host, address.port)

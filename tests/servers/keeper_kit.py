@@ -129,10 +129,13 @@ class Post:
         async with asyncio.timeout(LIMIT_S):
             while True:
                 with contextlib.suppress(NodeError):
-                    reports = await self.keepers.collect(self.host, timeout_s=LIMIT_S, remove=True)
-                    return next(
+                    reports = await self.keepers.collect(self.host, timeout_s=LIMIT_S)
+                    found = [
                         each.result.outcome for each in reports if each.key == keeper.key and each.result
-                    )
+                    ]
+                    # Only its own: other tests have keepers of this account.
+                    await self.keepers.discard(self.host, [keeper.key], timeout_s=LIMIT_S)
+                    return found[0]
                 await asyncio.sleep(0.1)
 
     async def left(self, server: PgBouncerServer, *, remove: bool = False) -> list[KeeperReport]:

@@ -111,7 +111,8 @@ async def test_when_the_guardian_cannot_get_through_the_keeper_does_and_the_jour
     first, second = [one for one in scene.records if one["kind"] == "outcome"]
     assert (first["by"], first["outcome"]) == ("guardian", "no change")
     assert (second["by"], second["outcome"]) == ("keeper on far", "ok")
-    assert [one["statement"] for one in second["exchanges"]] == ["RESUME"]
+    sent = [one["statement"] for one in second["exchanges"]]
+    assert sent == ["SET server_login_retry = 0", "RESUME", "SET server_login_retry = 15"]
 
 
 async def test_a_host_without_a_keeper_is_a_note_and_no_more(

@@ -71,7 +71,7 @@ def test_the_countdown_is_one_line_of_the_terminal(shell: Shell) -> None:
     assert process.returncode == 0, seen
     (countdown,) = [line for line in seen.split("\r\n") if "holding" in line]
     assert countdown.count("holding 1 target") >= 2
-    assert countdown.rstrip("\r").endswith("→ RESUME"), "the next line takes its place"
+    assert countdown.rstrip("\r").endswith("→ SET server_login_retry = 0"), "the next line takes its place"
 
 
 def test_output_that_nobody_reads_does_not_keep_a_pause_standing(shell: Shell) -> None:

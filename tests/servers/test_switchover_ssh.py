@@ -20,12 +20,11 @@ KEEPER_LIMIT_S = 60.0
 
 @pytest.fixture
 def shell(make_lab: MakeLab, tmp_path: Path) -> Iterator[LabShell]:
-    """Run `pooldeck` on a lab of one bouncer, with a role that may promote and one that tries logins."""
+    """Run `pooldeck` on a lab of one bouncer, with a role that tries logins."""
     lab = make_lab(bouncers=1)
     with LabShell(lab, tmp_path) as made:
         made.fleet = tmp_path / "fleet.toml"
         text = lab.inventory_path.read_text()
-        text = text.replace("[[postgres]]\n", f'[[postgres]]\nadmin_user = "{SUPERUSER}"\n')
         text = text.replace("[defaults]\n", '[defaults]\nprobe_user = "worker"\nprobe_database = "app"\n')
         made.fleet.write_text(text)
         yield made

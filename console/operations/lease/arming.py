@@ -26,7 +26,7 @@ async def stand_by(
     All are over: what took longer than `limit_s` is cancelled. `tell` is told how far it is, while it lasts.
     """
     sessions, keepers = Tally("session open", len(watches)), Tally("keeper armed")
-    opening = {name: asyncio.create_task(sessions.count(watch.open())) for name, watch in watches.items()}
+    opening = {name: sessions.count(watch.open()) for name, watch in watches.items()}
     keeping = asyncio.create_task(standby.arm(guarded, keepers, timeout_s=limit_s))
     try:
         async with telling(tell, lambda: f"{sessions.words}{f', {keepers.words}' if keepers.of else ''}"):

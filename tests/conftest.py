@@ -32,8 +32,6 @@ pytest_plugins = ("tests.harness.watchdog",)
 KEPT_POOLDECK = ("POOLDECK_CACHE", "POOLDECK_DEBIAN_MIRROR")
 LEAKING = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "SSH_AUTH_SOCK", "LS_COLORS")
 _workshops: list[Workshop] = []
-# With it every `pooldeck` that a test starts would compile all that it imports: 1.5 s of a core.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 from tests.bench.table import print_table
@@ -17,8 +16,6 @@ BENCHES = (
 def main() -> int:
     """Run all benches, or those named on the command line."""
     rows = []
-    # With it every `pooldeck` that is measured would compile all that it imports.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in sys.argv[1:] or BENCHES:
         sys.stderr.write(f"running {name} …\n")
         rows += importlib.import_module(f"tests.bench.{name}").run()

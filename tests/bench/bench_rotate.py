@@ -32,8 +32,7 @@ SESSIONS = {"app_session": "TO pool_mode=session"}
 
 def _give(passwords: Path, secret: str) -> None:
     """Give the clients a secret: those that log in from now on use it."""
-    passwords.touch(mode=0o600)
-    passwords.write_text(f"*:*:*:{ROLE}:{secret}\n")
+    _written(passwords.with_suffix(".new"), f"*:*:*:{ROLE}:{secret}").rename(passwords)
 
 
 def _written(path: Path, secret: str) -> Path:

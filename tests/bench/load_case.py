@@ -23,10 +23,12 @@ SAID_CHARACTERS = 400
 
 
 class OperationFailed(Exception):
-    """The operation did not end as it should; its words are what it said last."""
+    """The operation did not end as it should; its words are how what it said begins, and ends."""
 
     def __init__(self, words: str) -> None:
-        super().__init__(" / ".join(words.strip().splitlines()[-SAID_LINES:])[-SAID_CHARACTERS:])
+        lines = words.strip().splitlines()
+        shown = lines if len(lines) <= SAID_LINES else [lines[0], lines[-1]]
+        super().__init__(" / ".join(line[:SAID_CHARACTERS] for line in shown))
 
 
 @dataclass(frozen=True)

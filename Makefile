@@ -42,7 +42,7 @@ check: setup
 screenshots: setup
 	$(BIN)/python screenshots/make.py
 
-bench: setup
+bench: versions
 	$(BIN)/python -m tests.bench
 
 lock: setup

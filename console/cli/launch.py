@@ -50,7 +50,7 @@ async def _console(options: Globals) -> int:
 
     log = _log_buffer()
     async with open_stack(options) as stack:
-        store = FleetStore()
+        store, legacy = FleetStore(), lease_legacy(stack.clock)
         nodes = PostgresConnector(stack.inventory, stack.transport, stack.credentials)
         app = PooldeckApp(
             store,
@@ -59,8 +59,9 @@ async def _console(options: Globals) -> int:
             clock=stack.clock,
             log=log,
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),
-            claims=lease_legacy(stack.clock).claims,
             processes=ProcessReader(stack.inventory, stack.connector, stack.transport, stack.clock),
+            claims=legacy.claims,
+            unended=legacy.unended,
             read_only=options.read_only,
             ascii_only=options.ascii_only,
         )

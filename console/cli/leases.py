@@ -21,7 +21,8 @@ def register(app: typer.Typer) -> None:
         short_help="List the pauses that runs of this machine hold.",
         help=(
             "List the pauses that runs of this machine hold: the target, who, and how long still. One whose "
-            "run and guardian are dead is told as left behind: `pooldeck mend` ends it.\n\n"
+            "run and guardian are dead is told as left behind: `pooldeck mend` ends it. Then come operations "
+            "of dead runs that have no end on record, e.g. a restart, and what shows how they stand.\n\n"
             "No pooler is asked."
         ),
     )(leases)
@@ -37,9 +38,11 @@ def leases(
 async def _leases(*, as_json: bool) -> int:
     from console.clock import SystemClock
     from console.operations.lease.legacy import lease_legacy
+    from console.operations.unended import told
 
     clock = SystemClock()
-    claims = await lease_legacy(clock).claims()
+    legacy = lease_legacy(clock)
+    claims = await legacy.claims()
     now_s = clock.wall_s()
     if as_json:
         for claim in claims:
@@ -52,6 +55,9 @@ async def _leases(*, as_json: bool) -> int:
     dead = [claim for claim in claims if not claim.alive]
     if dead and not as_json:
         note(f"{len(dead)} left behind by dead runs; next: pooldeck mend --plan")
+    if not as_json:
+        for one in await legacy.unended():
+            note(printable(told(one)))
     return ExitCode.OK
 
 

@@ -224,8 +224,8 @@ class _Named:
         for key in _tls_files(settings):
             path = self._texts.absolute(settings[key])
             trouble = self._texts.looked_for.get(path, Trouble.OTHER)
-            if trouble is Trouble.MISSING:
-                message = f"{key}: there is no such file: TLS fails with it"
+            if trouble in (Trouble.MISSING, Trouble.NO_PEM):
+                message = f"{key}: {trouble.value}: TLS fails with it, and the process would not start again"
                 yield Finding(Severity.ERROR, "tls-file", path, None, message)
             elif trouble is not None:
                 message = f"{key}: whether it is there could not be seen ({trouble.value})"

@@ -22,6 +22,8 @@ class Trouble(StrEnum):
     MISSING = "there is no such file"
     DENIED = "permission denied"
     FOLDER = "it is a folder"
+    NO_PEM = "it holds no certificate and no key"
+    """Of a TLS file: it is there, and OpenSSL would find nothing in it."""
     OTHER = "it could not be read"
 
 

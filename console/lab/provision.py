@@ -13,14 +13,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from console.errors import LabError
 from console.lab import packages
 from console.lab.packages import say
-from console.lab.tools import TOOLS, cache_dir, find_tool, pip_wheel, unpacked_root, write_wrappers
+from console.lab.tools import (
+    TEST_TOOLS,
+    TOOLS,
+    cache_dir,
+    find_tool,
+    pip_wheel,
+    unpacked_root,
+    write_wrappers,
+)
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_MARK = "# written by pooldeck for the length of one apt-get install"
@@ -29,13 +37,14 @@ _SERVICES = {
     "postgresql": ("postgresql",),
     "pgbouncer": ("pgbouncer",),
     "openssh-server": ("ssh", "ssh.socket", "sshd"),
+    "haproxy": ("haproxy",),
 }
 
 
-def missing_packages() -> list[str]:
+def missing_packages(tools: Mapping[str, str] = TOOLS) -> list[str]:
     """Return the Debian packages whose programs are not to be found on this machine."""
-    lacking = {package for tool, package in TOOLS.items() if find_tool(tool) is None}
-    if find_spec("ensurepip") is None and pip_wheel() is None:
+    lacking = {package for tool, package in tools.items() if find_tool(tool) is None}
+    if tools is TOOLS and find_spec("ensurepip") is None and pip_wheel() is None:
         # Debian splits `python3 -m venv` off; without it there is no virtual environment.
         lacking.add("python3-venv")
     return sorted(lacking)
@@ -61,7 +70,7 @@ def provide(wanted: list[str]) -> None:
     else:
         say(f"no root and no sudo: unpacking {', '.join(wanted)} into {cache_dir()}")
         _unpack(wanted)
-    still = [package for package in missing_packages() if package in wanted]
+    still = [name for name in (*missing_packages(), *missing_packages(TEST_TOOLS)) if name in wanted]
     if still:
         raise LabError(f"still missing after the installation: {', '.join(still)}")
 
@@ -150,9 +159,11 @@ def _own_lists(folder: Path) -> list[str]:
 
 
 def main() -> int:
-    """Provide what is missing; with `--versions` also the PgBouncers of other suites."""
+    """Provide what is missing; with `--versions` also what the tests need."""
     parser = argparse.ArgumentParser(prog="console.lab.provision", description=__doc__)
-    parser.add_argument("--versions", action="store_true", help="unpack PgBouncer of other Debian suites too")
+    parser.add_argument(
+        "--versions", action="store_true", help="also what tests need: PgBouncer of other suites, haproxy"
+    )
     parser.add_argument("--install", nargs="+", metavar="PACKAGE", help="install these packages (root)")
     told = parser.parse_args()
     try:
@@ -161,6 +172,7 @@ def main() -> int:
             return 0
         provide(missing_packages())
         if told.versions:
+            provide(missing_packages(TEST_TOOLS))
             for version, path in packages.fetch_pgbouncers().items():
                 say(f"PgBouncer {version}: {path}")
     except LabError as error:

@@ -19,6 +19,8 @@ TOOLS = {
     "openssl": "openssl",
 }
 """Program → Debian package that brings it."""
+TEST_TOOLS = {"haproxy": "haproxy"}
+"""Likewise, for tests and benches only."""
 
 
 def cache_dir() -> Path:

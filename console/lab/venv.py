@@ -37,7 +37,9 @@ def ensure(folder: Path, checkout: Path) -> None:
         _create(folder)
     uv = shutil.which("uv") or str(_own_uv(folder, checkout))
     target = ["--python", str(python)]
-    _step([uv, "pip", "sync", "-q", *target, "--require-hashes", "requirements/dev.txt"], checkout)
+    # Compiled now: where PYTHONDONTWRITEBYTECODE is set, each start would compile what it imports anew.
+    sync = [uv, "pip", "sync", "-q", *target, "--compile-bytecode", "--require-hashes"]
+    _step([*sync, "requirements/dev.txt"], checkout)
     _step([uv, "pip", "install", "-q", *target, "--no-deps", "--no-build-isolation", "-e", "."], checkout)
     stamp.write_text(wanted, encoding="utf-8")
 

@@ -50,6 +50,10 @@ class HostFiles(Protocol):
         """Return None when a file is there, else why it cannot be seen."""
         ...
 
+    async def has_no_pem(self, path: str, *, timeout_s: float) -> bool:
+        """Say that a file certainly holds neither certificate nor key; its content stays on the host."""
+        ...
+
     async def working_folder(self, pid_file: str, word: str, *, timeout_s: float) -> str | None:
         """Return the working folder of the process in `pid_file` whose command line has `word`.
 
@@ -150,6 +154,12 @@ class CommandFiles:
         if isinstance(done, str):
             return Trouble.OTHER
         return None if done.exit_status == 0 else trouble_of(done)[0]
+
+    async def has_no_pem(self, path: str, *, timeout_s: float) -> bool:
+        """See `HostFiles.has_no_pem`."""
+        done = await self._do("grep", "-c", "-e", "-----BEGIN ", "--", path, timeout_s=timeout_s)
+        # grep counts 0 and ends with 1; sudo, which may not run it, ends with 1 too and counts nothing.
+        return not isinstance(done, str) and done.exit_status == 1 and done.stdout.strip() == b"0"
 
     async def working_folder(self, pid_file: str, word: str, *, timeout_s: float) -> str | None:
         """See `HostFiles.working_folder`."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from console.model.claims import Claim, claim_on
+from console.model.unended import Unended
 from console.operations.observe import Observation
 from console.operations.outcome import Outcome, TargetReceipt
 from console.operations.resume import carry_out_resume, resume_standing, resume_statements
@@ -20,6 +21,7 @@ from console.operations.shield import RETRY_SETTING
 from console.operations.spec import Ask, Look, Standing
 from console.operations.step import Step
 from console.operations.target import Target
+from console.operations.unended import look_at
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
@@ -34,6 +36,8 @@ class Left:
     """To be put back: key → value."""
     over: tuple[str | None, ...] = ()
     """Targets on this bouncer that a dead run held and that read as running: its books can be closed."""
+    unended: tuple[Unended, ...] = ()
+    """What dead runs began on this bouncer and left no end of on record."""
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -55,7 +59,8 @@ async def look_for_left(look: Look) -> Left:
     ended -= {one.database for one in claims if one.alive}
     over = {name for name in ended if look.observation.paused(Target(target.bouncer, name)) is False}
     settings = _wrong(look.observation, await past.leftover_settings(target.bouncer))
-    return Left(claim, settings, tuple(over))
+    unended = tuple(one for one in await past.unended() if one.bouncer == target.bouncer)
+    return Left(claim, settings, tuple(over), unended)
 
 
 def _wrong(observation: Observation, settings: Mapping[str, str]) -> dict[str, str]:
@@ -94,6 +99,7 @@ def mend_standing(ask: Ask[Observation]) -> Standing:
             if claim is not None
             else "paused by nobody that this machine knows of: ask before you end it"
         )
+    notes += [_told(one, over=one.database in found.over) for one in found.unended]
     notes += [f"{key} was left at 0 and is put back to {value}" for key, value in found.settings.items()]
     return Standing(
         standing.present,
@@ -103,6 +109,13 @@ def mend_standing(ask: Ask[Observation]) -> Standing:
         warnings=(*(w for w in standing.warnings if "pause of its own" not in w), *advice),
         notes=tuple(notes),
     )
+
+
+def _told(one: Unended, *, over: bool) -> str:
+    look = look_at(one)
+    seen = f" ({look})" if look is not None else ""
+    end = "; that its end is not known is recorded" if over and look is not None else ""
+    return f"{one.words}, left no end on record{seen}{end}"
 
 
 def _advice(ask: Ask[Observation]) -> Iterator[str]:

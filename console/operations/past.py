@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from console.model.claims import Claim
+from console.model.unended import Unended
 
 
 class Past(Protocol):
@@ -24,6 +25,10 @@ class Past(Protocol):
 
     async def unfinished(self, bouncer: str) -> tuple[str | None, ...]:
         """Return of what on a bouncer dead runs left no end on record: databases, None for the whole."""
+        ...
+
+    async def unended(self) -> tuple[Unended, ...]:
+        """Return what dead runs left no end of on record, oldest first; not what a guardian holds."""
         ...
 
     async def settled(self, bouncer: str, database: str | None) -> None:

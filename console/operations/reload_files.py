@@ -167,15 +167,20 @@ class ConfigReader:
                 break
             found, looks = await asyncio.gather(
                 asyncio.gather(*(self._files.read(path, timeout_s=self._timeout_s) for path in more.files)),
-                asyncio.gather(
-                    *(self._files.look_for(path, timeout_s=self._timeout_s) for path in more.looks)
-                ),
+                asyncio.gather(*(self._look_for(path) for path in more.looks)),
             )
             texts = replace(
                 texts.with_files({file.path: file for file in found}),
                 looked_for={**texts.looked_for, **dict(zip(more.looks, looks, strict=True))},
             )
         return texts
+
+    async def _look_for(self, path: str) -> Trouble | None:
+        """Look for a TLS file without reading it: it may be a private key."""
+        trouble = await self._files.look_for(path, timeout_s=self._timeout_s)
+        if trouble is None and await self._files.has_no_pem(path, timeout_s=self._timeout_s):
+            return Trouble.NO_PEM
+        return trouble
 
     async def judge(self, texts: ConfigTexts) -> Lint:
         """Judge what was read, off the loop: a file may have thousands of lines."""

@@ -44,6 +44,7 @@ from console.tui.screens.text import HelpScreen
 from console.tui.sessions import Watcher
 from console.tui.textual_quirks import PlainCrash, while_widgets_leave
 from console.tui.theme import THEMES
+from console.tui.unended import ReadUnended
 from console.view.cells import Cell
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class PooldeckApp(PlainCrash[int]):
         collector: Watcher | None = None,
         claims: ReadClaims | None = None,
         processes: ProcessReader | None = None,
+        unended: ReadUnended | None = None,
         read_only: bool = False,
         ascii_only: bool = False,
         theme: str = "pooldeck-dark",
@@ -103,6 +105,7 @@ class PooldeckApp(PlainCrash[int]):
             collector: fills `store` while it is entered; None when something else does.
             claims: reads what is under a lease on this machine; None: nobody can say.
             processes: asks hosts for bouncers' processes; None: no host can be asked.
+            unended: reads what dead runs of this machine left no end of; None: nobody can say.
             read_only: operations are shown, and refused with that reason.
             ascii_only: draw with ASCII characters only.
             theme: one of our two themes.
@@ -116,7 +119,7 @@ class PooldeckApp(PlainCrash[int]):
         self.ascii_only = ascii_only
         self.verbs: tuple[Verb, ...] = tuple(spec.verb for spec in REGISTRY.values())
         self.names = Names(self)
-        self.operating = Operating(self, service, claims, collector)
+        self.operating = Operating(self, service, claims, unended, collector)
         self.frozen = False
         self._store = store
         self._collector = collector

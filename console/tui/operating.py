@@ -25,6 +25,7 @@ from console.tui.progress import Hold, Progress
 from console.tui.screens.plan import PlanScreen
 from console.tui.screens.tables import TableScreen
 from console.tui.sessions import OwnSessions, Watcher
+from console.tui.unended import ReadUnended, tell_unended
 from console.tui.wishes import Wish
 from console.view import numbers
 from console.view.cells import Cell, Tone
@@ -46,11 +47,13 @@ class Operating:
         deck: PooldeckApp,
         service: OperationService | None,
         claims: ReadClaims | None,
+        unended: ReadUnended | None,
         watcher: Watcher | None,
     ) -> None:
         self.service = service
         self._deck = deck
         self._sessions = OwnSessions(watcher)
+        self._unended = unended
         self._claims = ClaimWatch(claims, deck.inventory.fleet, deck.clock)
         self._progress: dict[str, Progress] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,9 +61,11 @@ class Operating:
     # -- lifetime -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to read the leases."""
+        """Begin to read the leases, and tell what dead runs left without an end."""
         if self._claims.can_read:
             self._begin(self._claims.watch(), "leases")
+        if self._unended is not None:
+            self._begin(tell_unended(self._deck, self._unended), "unended")
 
     async def close(self) -> None:
         """End what this started; runs are the service's."""

@@ -9,7 +9,7 @@ from tests.bench.table import print_table
 
 BENCHES = (
     *("bench_round", "bench_idle", "bench_keys", "bench_grid", "bench_help", "bench_pause"),
-    *("bench_load", "bench_switchover"),
+    *("bench_load", "bench_switchover", "bench_restart", "bench_rotate", "bench_config"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from tests.bench.load_case import Limits
 from tests.bench.load_scene import Case, Scene, run_cases
 from tests.bench.table import BenchRow, print_table
 
@@ -34,7 +35,7 @@ CASES = (
     Case("pause --for 1s", pause, pgbench_s=9),
     Case("reload", reload, pgbench_s=7),
     Case("reconnect", reconnect, pgbench_s=9),
-    Case("kill", kill, failed=None, closed_idle=None),
+    Case("kill", kill, Limits(failed=None, closed_idle=None)),
 )
 
 

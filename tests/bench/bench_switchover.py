@@ -4,61 +4,43 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
-import time
-from pathlib import Path
 
-from console.lab.postgres import APP_DATABASE
 from console.lab.tls import CertificateAuthority
-from tests.bench.load_scene import SETTLE_S, Case, Measured, Scene, keep
+from tests.bench.load_case import Measured, OperationFailed, watched
+from tests.bench.load_scene import workplace
+from tests.bench.load_table import keep
 from tests.bench.table import BenchRow, print_table
-from tests.harness.clients import ClientLoad, ledger
-from tests.harness.servers import PGBOUNCER_LINES, Workshop
+from tests.harness.clients import ClientLoad
+from tests.harness.servers import PGBOUNCER_LINES
 from tests.servers.load_kit import client_tls, every_kind, passfile
 from tests.servers.switchover_kit import pair
 
 NAME = "switchover, --fence read-only"
 
 
-def _nothing(_: Scene) -> None:
-    return
-
-
 def _measure(line: str) -> Measured:
-    workshop = Workshop()
-    with tempfile.TemporaryDirectory(prefix="pd-load-", dir="/tmp") as place:
-        folder = Path(place)
-        try:
-            authority = CertificateAuthority(workshop.place("tls"), workshop.launcher)
-            with pair(workshop, folder, [line], ini=client_tls(authority)) as made:
-                made.shell.environ["XDG_RUNTIME_DIR"] = place
-                bouncer = made.bouncers["edge-1"]
-                words = passfile(workshop.secrets, folder)
-                groups = every_kind(bouncer, words, tls_ca=authority.cert_path)
-                with ClientLoad(groups, folder / "clients.log") as load:
-                    time.sleep(SETTLE_S)
-                    command = made.approved()
-                    with load.window(NAME):
-                        done = made.shell(*command)
-                    time.sleep(SETTLE_S)
-                wrong = [] if done.returncode == 0 else [done.stdout + done.stderr]
-                with made.replica.connect(APP_DATABASE) as session:
-                    wrong += ledger.differences(session, load.report)
+    with workplace() as (workshop, folder):
+        authority = CertificateAuthority(workshop.place("tls"), workshop.launcher)
+        with pair(workshop, folder, [line], ini=client_tls(authority)) as made:
+            bouncer = made.bouncers["edge-1"]
+            words = passfile(workshop.secrets, folder)
+            groups = every_kind(bouncer, words, tls_ca=authority.cert_path)
+            command = made.approved()
+
+            def operate(_: ClientLoad) -> list[str]:
+                done = made.shell(*command)
+                if done.returncode:
+                    raise OperationFailed(done.stdout + done.stderr)
                 told = re.search(r"longest stall: [\d.]+ s", done.stderr)
-                notes = (f"as it measured itself: {told[0]}",) if told else ()
-                case = Case(NAME, _nothing)
-                return Measured(case, str(bouncer.version), load.report, None, tuple(wrong), notes)
-        finally:
-            workshop.remove()
+                return [f"as it measured itself: {told[0]}"] if told else []
+
+            return watched(NAME, str(bouncer.version), groups, folder, operate, lambda: made.replica)
 
 
 def run() -> list[BenchRow]:
     """Measure it on every version."""
-    found = []
-    for line in PGBOUNCER_LINES:
-        found.append(_measure(line))
-        sys.stderr.write(f"{found[-1].report.table()}\n")
-    keep("switchover", "A switchover under load", [(NAME, found)])
+    found = [_measure(line) for line in PGBOUNCER_LINES]
+    keep("switchover", "A switchover under load", found, into=["switchover"])
     return [one.row("g") for one in found]
 
 

@@ -52,7 +52,8 @@ def slow_start(shell: LabShell) -> None:
 
 
 def begin(shell: LabShell, method: str, *words: str, clients: int = 0) -> subprocess.Popen[str]:
-    agreed = ("--yes", "--confirm", f"{NAME} {clients}" if method != "rolling" else NAME)
+    cuts = method not in ("rolling", "takeover")
+    agreed = ("--yes", "--confirm", f"{NAME} {clients}" if cuts else NAME)
     return shell.start("restart", NAME, "--method", method, "--timeout", "20", *words, *agreed)
 
 
@@ -80,6 +81,7 @@ def came_back(bouncer: PgBouncerServer, old: int | None) -> bool:
 @pytest.mark.parametrize(
     ("method", "moment"), [("plain", "told"), ("drain", "told"), ("drain", "between stop and start")]
 )
+@pytest.mark.during("restart: console killed")
 def test_the_console_is_killed_once_the_host_has_it(
     shell: LabShell, lab: Lab, method: str, moment: str
 ) -> None:
@@ -109,6 +111,7 @@ def test_the_console_is_killed_once_the_host_has_it(
     until(lambda: not shell.leases())
 
 
+@pytest.mark.during("restart: console killed")
 def test_the_console_is_killed_while_it_drains(shell: LabShell, lab: Lab) -> None:
     """Its guardian resumes, and nothing is restarted."""
     bouncer = lab.bouncers[NAME]
@@ -124,6 +127,7 @@ def test_the_console_is_killed_while_it_drains(shell: LabShell, lab: Lab) -> Non
     shell.assert_settled()
 
 
+@pytest.mark.during("restart: console killed")
 def test_the_console_is_killed_while_a_member_waits_for_its_clients(
     make_lab: MakeLab, tmp_path: Path
 ) -> None:
@@ -146,6 +150,7 @@ def test_the_console_is_killed_while_a_member_waits_for_its_clients(
     clean(relays_of(lab.directory))
 
 
+@pytest.mark.during("restart: SSH connection cut")
 def test_every_ssh_session_is_cut_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
     bouncer = lab.bouncers[NAME]
     slow_start(shell)
@@ -163,6 +168,7 @@ def test_every_ssh_session_is_cut_between_stop_and_start(shell: LabShell, lab: L
     shell.assert_settled()
 
 
+@pytest.mark.during("restart: sshd stopped")
 def test_sshd_is_gone_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
     """The run cannot see it; the host does it all the same."""
     bouncer, sshd = lab.bouncers[NAME], lab.hosts["edge-1"]
@@ -174,10 +180,55 @@ def test_sshd_is_gone_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
     main = sshd.pid
     assert main is not None
     sshd.kill()
-    cut_sessions(main)
-    out, err = process.communicate(timeout=LIMIT_S)
+    try:
+        cut_sessions(main)
+        out, err = process.communicate(timeout=LIMIT_S)
+    finally:
+        sshd.start()
     assert process.returncode == 4, (out, err)
     assert "pooldeck process" in out
     until(lambda: came_back(bouncer, old))
-    sshd.start()
+    clean(relays_of(lab.directory))
+
+
+@pytest.mark.during("restart: console killed")
+def test_the_console_is_killed_while_another_process_takes_over(shell: LabShell, lab: Lab) -> None:
+    bouncer = lab.bouncers[NAME]
+    slow_start(shell)
+    old = bouncer.pid
+    with bouncer.connect(host=str(bouncer.socket_dir)) as client:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        process = begin(shell, "takeover")
+        heard(process, " -R")
+        until(lambda: relays_of(lab.directory) != [])
+        process.kill()
+        process.wait(LIMIT_S)
+        until(lambda: came_back(bouncer, old))
+        assert client.execute("SELECT 42").fetchone() == (42,)
+        client.execute("COMMIT")
+    until(lambda: (relays_of(lab.directory)[0] / "state").read_text().endswith("started\n"))
+    clean(relays_of(lab.directory))
+    until_running(bouncer)
+
+
+def test_what_a_killed_console_began_is_told_until_somebody_looked(shell: LabShell, lab: Lab) -> None:
+    """The journal has its intent and no outcome."""
+    bouncer = lab.bouncers[NAME]
+    slow_start(shell)
+    old = bouncer.pid
+    process = begin(shell, "plain")
+    heard(process, "once process")
+    until(lambda: not bouncer.running)
+    process.kill()
+    process.wait(LIMIT_S)
+    left = f"restart {NAME} of "
+    told = " ".join(shell("leases").stderr.split())
+    assert left in told
+    assert f"left no end on record; next: pooldeck process {NAME}; then pooldeck mend {NAME}" in told
+    until(lambda: came_back(bouncer, old))
+    mended = shell("mend", NAME, "--yes", "-v")
+    assert mended.returncode == 0, mended.stderr
+    assert left not in shell("leases").stderr
+    assert [one["outcome"] for one in shell.outcomes() if one["op"] == "restart"] == ["unknown"]
     clean(relays_of(lab.directory))

@@ -36,6 +36,9 @@ class Shell:
         environ: of the processes.
     """
 
+    limit_s = LIMIT_S
+    """For one command."""
+
     def __init__(
         self,
         servers: Mapping[str, PgBouncerServer],
@@ -98,7 +101,7 @@ connect_timeout_s = 3
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LIMIT_S,
+            timeout=self.limit_s,
             check=False,
         )
 

@@ -361,6 +361,12 @@ def locked_role(site: Site) -> Iterator[None]:
         yield
 
 
+def start_as_it_is(server: PgBouncerServer) -> None:
+    """Start a pooler with the files that are there; the lab would write them anew."""
+    server.prepare = lambda: server.pid_path.unlink(missing_ok=True)  # type: ignore[method-assign]
+    server.start()
+
+
 @contextlib.contextmanager
 def stopped(server: PgBouncerServer) -> Iterator[None]:
     """Stop a pooler's process, as a machine without CPU does."""

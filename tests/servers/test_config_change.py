@@ -297,6 +297,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reload_files, "lint", lenient)
 
 
+@pytest.mark.during("config: a bad new file")
 async def test_a_bad_file_that_gets_past_the_check_is_put_back_and_reloaded(
     far: ReloadDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

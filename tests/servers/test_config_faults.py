@@ -20,13 +20,15 @@ from console.errors import NodeError, Phase
 from console.hosts import commands
 from console.hosts.commands import run_here
 from console.lab.bouncer import PgBouncerServer
+from console.lab.tls import CertificateAuthority
 from console.operations import config_run
 from console.operations.config_diff import config_diff
 from console.operations.outcome import Outcome, TargetReceipt
 from console.transport.base import CommandResult
 from tests.harness.faults import FaultProxy
-from tests.harness.servers import MakePgBouncer
+from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.cli_kit import Shell, until
+from tests.servers.load_kit import client_tls
 from tests.servers.reload_kit import ReloadDesk
 from tests.servers.ssh_kit import LIMIT_S, SshKit, kit
 from tests.servers.test_config_change import ROLLBACK, SET, backups, ok
@@ -55,6 +57,7 @@ async def wire(make_pgbouncer: MakePgBouncer, tmp_path: Path, kit: SshKit) -> As
                 yield Wire(desk, proxy, transport)
 
 
+@pytest.mark.during("config: SSH connection cut")
 async def test_a_wire_that_is_cut_before_reload_is_mended_and_the_change_done(wire: Wire) -> None:
     wire.desk.meddler.before_reload = wire.proxy.cut
     receipt = ok(await wire.desk.do(SET, changes=ASKED))
@@ -62,6 +65,7 @@ async def test_a_wire_that_is_cut_before_reload_is_mended_and_the_change_done(wi
     assert [one.statement for one in receipt.exchanges].count("RELOAD") == 2
 
 
+@pytest.mark.during("config: SSH connection cut")
 async def test_a_wire_that_stays_cut_leaves_it_written_down_and_rollback_ends_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +103,7 @@ async def _cut_for_good(wire: Wire) -> TargetReceipt:
         wire.transport.retry_now("host")
 
 
+@pytest.mark.during("config: the bouncer dies")
 async def test_a_pooler_that_dies_before_reload_gets_its_file_back(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +163,26 @@ async def test_commands_that_are_lost_anywhere_leave_the_old_file_or_the_new_one
     assert Outcome.OK in seen
 
 
+@pytest.mark.during("config: a bad new file")
+async def test_a_certificate_that_is_none_is_refused_beforehand(
+    make_pgbouncer: MakePgBouncer, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Up to 1.24 RELOAD answers as if all was well, TLS stays as it was, and the next start fails."""
+    authority = CertificateAuthority(workshop.place("tls"), workshop.launcher)
+    desk = ReloadDesk(make_pgbouncer("1.24", **client_tls(authority)), tmp_path / "journal.jsonl")
+    garbage = desk.server.directory / "none.crt"
+    desk.server.launcher.write_file(garbage, "no certificate\n")
+    async with desk.service:
+        plan = await desk.service.plan(SET, "edge", changes=(f"client_tls_cert_file={garbage}",))
+        told = "client_tls_cert_file: it holds no certificate and no key"
+        assert told in (plan.targets[0].blocked or "")
+        good = await desk.service.plan(SET, "edge", changes=ASKED)
+        assert good.targets[0].blocked is None
+        # One that is there already would keep the process from starting again.
+        desk.edit(lambda text: text.replace(str(desk.server.settings["client_tls_cert_file"]), str(garbage)))
+        assert told in ((await desk.service.plan("reload", "edge")).targets[0].blocked or "")
+
+
 class Losing:
     """A fake of a line that loses some commands, which no real one does at will."""
 
@@ -199,6 +224,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("pages_left", [0, 1, 2, 3])
+@pytest.mark.during("config: disk full")
 async def test_a_full_disk_leaves_the_old_file_in_force(
     make_pgbouncer: MakePgBouncer, tmp_path: Path, full: Path, pages_left: int
 ) -> None:
@@ -302,6 +328,7 @@ def test_a_plan_is_approved_by_its_hash_as_long_as_the_file_stays(shell: Shell, 
     assert again.returncode == 3, "it is so already, which is another plan"
 
 
+@pytest.mark.during("config: console killed")
 def test_a_console_that_is_killed_before_reload_leaves_what_the_next_look_tells(
     shell: Shell, tmp_path: Path
 ) -> None:

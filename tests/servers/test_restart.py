@@ -162,6 +162,7 @@ async def test_an_upgrade_and_back(kit: SshKit, make_pgbouncer: MakePgBouncer) -
             await load.works_on()
 
 
+@pytest.mark.during("restart: a bad new file")
 async def test_a_file_that_it_would_not_start_with_is_refused_before(
     kit: SshKit, make_pgbouncer: MakePgBouncer
 ) -> None:
@@ -175,6 +176,7 @@ async def test_a_file_that_it_would_not_start_with_is_refused_before(
         assert server.running
 
 
+@pytest.mark.during("restart: the bouncer does not start")
 async def test_one_that_does_not_come_back_ends_the_run_with_its_last_words(
     kit: SshKit, make_pgbouncer: MakePgBouncer
 ) -> None:

@@ -100,6 +100,8 @@ async def test_all_members_are_restarted_and_no_transaction_fails(
             plan = await desk.service.plan("restart", "all", timeout_s=15)
             assert [len(wave) for wave in plan.waves] == [1, 1]
             assert all(item.notes[0].startswith("method: rolling") for item in plan.targets)
+            told = "is told that the pooler is shutting down" in plan.targets[0].notes[1]
+            assert told is (version == "1.26")
             receipts = (await desk.submit(plan).receipt()).targets
             await visitors.work_on()
         assert [receipt.outcome for receipt in receipts] == [Outcome.OK] * 2, [

@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness.servers import MakePgBouncer, Workshop
 from tests.servers.cli_kit import Shell, until
+from tests.servers.operations_kit import is_paused
 from tests.servers.rotate_kit import (
     NEW,
     OLD,
@@ -22,6 +23,7 @@ from tests.servers.rotate_kit import (
     own_site,
     rotate,
     run_state,
+    start_as_it_is,
     stopped,
     until_phase,
 )
@@ -41,6 +43,7 @@ def begun(shell: Shell, *words: str) -> Rotation:
     return Rotation(shell, ROLE, *YES, *words)
 
 
+@pytest.mark.during("rotate: console killed")
 def test_killed_before_postgres_has_changed_the_old_secret_is_good(site: Site) -> None:
     shell = site.shell()
     with locked_role(site), begun(shell, "--timeout", "20s") as rotation:
@@ -64,6 +67,7 @@ def test_killed_before_postgres_has_changed_the_old_secret_is_good(site: Site) -
     assert site.where_clear(NEW, OLD, besides=[site.poolers["edge-2"].userlist_path]) == []
 
 
+@pytest.mark.during("rotate: console killed")
 def test_killed_after_postgres_has_changed_the_new_secret_is_good(site: Site) -> None:
     shell = site.shell()
     with contextlib.ExitStack() as stack:
@@ -107,6 +111,7 @@ def test_undone_after_it_was_killed_half_way(site: Site) -> None:
     assert left_over(site) == []
 
 
+@pytest.mark.during("rotate: Postgres refuses the ALTER")
 def test_refused_by_postgres_everything_is_as_before(site: Site) -> None:
     shell = site.shell()
     files = [server.userlist_path.read_bytes() for server in site.poolers.values()]
@@ -157,6 +162,32 @@ def test_a_canary_that_is_refused_takes_back_what_postgres_has_as_well(site: Sit
     assert site.works_with(OLD)
     assert not site.lets_in("edge-1", NEW)
     assert run_state(shell) is None
+    assert left_over(site) == []
+
+
+@pytest.mark.during("rotate: the bouncer dies")
+def test_a_pooler_that_dies_while_clients_wait(site: Site) -> None:
+    shell = site.shell()
+    assert site.works_with(OLD)
+    with contextlib.ExitStack() as lock:
+        lock.enter_context(locked_role(site))
+        with begun(shell, "--timeout", "20s") as rotation:
+            until_phase(shell, "postgres")
+            site.poolers["edge-1"].kill()
+            lock.close()
+            code, said = rotation.end()
+    assert code in (1, 4), said
+    with site.poolers["edge-2"].admin() as console:
+        assert not is_paused(console)
+    # Up again it reads whichever file is there, and that goes with what Postgres has.
+    start_as_it_is(site.poolers["edge-1"])
+    if run_state(shell) is not None:
+        code, said = rotate(shell, ROLE, *YES, "--undo", new=None, old=OLD)
+        assert code == 0, said
+    assert site.works_with(OLD), said
+    assert not site.lets_in("edge-2", NEW)
+    assert site.stored == site.scram
+    assert site.paused() == []
     assert left_over(site) == []
 
 

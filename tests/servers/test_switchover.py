@@ -111,6 +111,7 @@ def test_under_load_nothing_fails_and_nothing_is_lost(workshop: Workshop, tmp_pa
 # -- it does not, and is undone ---------------------------------------------------------------------
 
 
+@pytest.mark.during("switchover: the replica refuses")
 def test_a_replica_that_refuses_leaves_everything_as_it_was(kept: Pair) -> None:
     done = kept.shell(*_agreed(kept, "--promote-command", "sh -c 'echo not today >&2; exit 1'"))
     assert done.returncode == 1, done.stderr
@@ -162,6 +163,7 @@ def test_interrupted_before_the_promotion_it_is_undone(kept: Pair) -> None:
     _is_as_before(kept)
 
 
+@pytest.mark.during("switchover: console killed")
 def test_killed_before_the_promotion_its_guardian_resumes(kept: Pair) -> None:
     with _replay_paused(kept):
         process = kept.shell.start(*_agreed(kept, "--catch-up", "15s"))
@@ -213,6 +215,7 @@ def _promoting(made: Pair, then: str) -> str:
     return f"sh -c {shlex.quote(f'{words} >/dev/null && {then}')}"
 
 
+@pytest.mark.during("switchover: console killed")
 def test_killed_after_the_promotion_the_same_command_finishes_it(fresh: Pair) -> None:
     process = fresh.shell.start(*_agreed(fresh, "--promote-command", _promoting(fresh, "sleep 20")))
     until(lambda: fresh.is_promoted)
@@ -229,6 +232,33 @@ def test_killed_after_the_promotion_the_same_command_finishes_it(fresh: Pair) ->
     assert fresh.nobody_is_paused
 
 
+@pytest.mark.during("switchover: the bouncer dies")
+def test_a_bouncer_that_dies_while_clients_wait_keeps_nobody_else(workshop: Workshop, tmp_path: Path) -> None:
+    with pair(workshop, tmp_path, (None, "1.26")) as made:
+        one = made.bouncers["edge-1"]
+        with _replay_paused(made):
+            process = made.shell.start(*_agreed(made, "--catch-up", "8s"))
+            until(lambda: made.shell.paused("edge-1") and made.shell.paused("edge-2"))
+            one.kill()
+        out, err = process.communicate(timeout=LIMIT_S)
+        assert process.returncode in (1, 4), (out, err)
+        assert not made.shell.paused("edge-2")
+        with made.bouncers["edge-2"].connect() as client:
+            assert client.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+        one.prepare = lambda: one.pid_path.unlink(missing_ok=True)  # type: ignore[method-assign]
+        one.start()
+        if made.is_promoted:
+            # Beyond the promotion the same command moves who was not there.
+            finished = made.shell(*_agreed(made))
+            assert finished.returncode in (0, 2), finished.stdout + finished.stderr
+            assert made.aims() == made.at_replica
+        else:
+            assert made.aims() == made.at_primary
+            assert not made.is_fenced
+        assert made.nobody_is_paused
+
+
+@pytest.mark.during("switchover: console killed")
 def test_killed_while_fenced_the_same_command_goes_on(fresh: Pair) -> None:
     with fresh.primary.connect(APP_DATABASE) as writer, writer.transaction():
         writer.execute("CREATE TABLE elsewhere (n int)")

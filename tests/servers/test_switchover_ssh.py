@@ -35,6 +35,7 @@ def _leads_to(lab: Lab) -> int:
     return int(port)
 
 
+@pytest.mark.during("switchover: SSH connection cut")
 def test_ssh_is_cut_after_the_promotion(shell: LabShell) -> None:
     lab = shell.lab
     psql = program("psql", "postgresql-client")

@@ -27,6 +27,26 @@ FAULTS = (
     "terminal closed",
     "guardian killed",
 )
+FAULTS_DURING = (
+    "restart: console killed",
+    "restart: SSH connection cut",
+    "restart: sshd stopped",
+    "restart: the bouncer does not start",
+    "restart: a bad new file",
+    "config: console killed",
+    "config: SSH connection cut",
+    "config: the bouncer dies",
+    "config: a bad new file",
+    "config: disk full",
+    "rotate: console killed",
+    "rotate: SSH connection cut",
+    "rotate: the bouncer dies",
+    "rotate: Postgres refuses the ALTER",
+    "switchover: console killed",
+    "switchover: SSH connection cut",
+    "switchover: the bouncer dies",
+    "switchover: the replica refuses",
+)
 LIKE_RELOAD = {"config set", "config push", "config rollback"}
 """To clients a RELOAD of another file."""
 SETTLED = {"assert_settled", "assert_settled_within"}
@@ -69,6 +89,15 @@ def test_a_fault_is_made_and_ends_settled(fault: str) -> None:
 
 def test_no_test_makes_a_fault_that_is_not_listed() -> None:
     assert marked("fault").keys() <= set(FAULTS)
+
+
+@pytest.mark.parametrize("what", FAULTS_DURING)
+def test_a_fault_is_made_while_a_verb_works(what: str) -> None:
+    assert marked("during").get(what), "no test makes it"
+
+
+def test_no_test_makes_a_fault_during_a_verb_that_is_not_listed() -> None:
+    assert marked("during").keys() <= set(FAULTS_DURING)
 
 
 @pytest.mark.parametrize("verb", sorted(REGISTRY.keys() - LIKE_RELOAD))

@@ -20,6 +20,7 @@ from console.clock import Clock
 from console.config.paths import XdgPaths
 from console.errors import JournalError
 from console.model.claims import Claim
+from console.model.unended import Unended
 from console.operations.lease.store import (
     OPEN_PHASES,
     LeasePhase,
@@ -57,6 +58,10 @@ class LeaseLegacy:
         """See `Past.unfinished`."""
         return await asyncio.to_thread(self._unfinished, bouncer)
 
+    async def unended(self) -> tuple[Unended, ...]:
+        """See `Past.unended`."""
+        return await asyncio.to_thread(self._unended)
+
     async def settled(self, bouncer: str, database: str | None) -> None:
         """See `Past.settled`; what cannot be written is logged: the target runs, and that is what counts."""
         await asyncio.to_thread(self._settle, Target(bouncer, database))
@@ -93,13 +98,20 @@ class LeaseLegacy:
                 found |= {one.target.database for one in lease.targets if one.target.bouncer == bouncer}
         return tuple(sorted(found, key=lambda name: name or ""))
 
+    def _unended(self) -> tuple[Unended, ...]:
+        held = {lease.order.run_id for lease in self._living() if not lease.orphan}
+        return tuple(_unended(record) for record in self._all_open_intents() if record.run not in held)
+
     def _open_intents(self, bouncer: str) -> list[Record]:
+        found = self._all_open_intents()
+        return [record for record in found if (record.target or "").partition("/")[0] == bouncer]
+
+    def _all_open_intents(self) -> tuple[Record, ...]:
         try:
-            records = unfinished(self._journal.path)
+            return unfinished(self._journal.path)
         except JournalError as error:
             _log.warning("%s", error)
-            return []
-        return [record for record in records if (record.target or "").partition("/")[0] == bouncer]
+            return ()
 
     def _settle(self, target: Target) -> None:
         try:
@@ -150,6 +162,21 @@ def _claim(record: LeaseRecord, one: LeaseTarget) -> Claim:
         until_wall_s=one.ends_at_s or record.since_s + order.longest_s,
         # A run whose guardian died lets go at once; another machine's guardian cannot be looked at.
         alive=record.guardian_alive is not False and one.phase is not LeasePhase.FAILED,
+    )
+
+
+def _unended(record: Record) -> Unended:
+    bouncer, _, database = (record.target or "?").partition("/")
+    fleet = record.fields.get("fleet")
+    who = record.who
+    return Unended(
+        op=record.op or "?",
+        bouncer=bouncer,
+        database=database or None,
+        fleet=fleet if isinstance(fleet, str) else "",
+        who=f"{who.get('user', '?')}@{who.get('host', '?')}",
+        run_id=record.run or "?",
+        since_wall_s=record.at_s,
     )
 
 

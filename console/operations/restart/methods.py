@@ -21,6 +21,8 @@ TAKES_OVER_UNTIL = Version(1, 26)
 TAKEOVER_DEPRECATED = Version(1, 20)
 PREPARED_BY_DEFAULT = Version(1, 21)
 CAN_KILL_CLIENTS = Version(1, 24)
+REFUSES_LOGINS_UNDER_WAY = Version(1, 25)
+"""Since then who is in the middle of a login when it begins to shut down is told so (seen on 1.26)."""
 
 
 class Method(StrEnum):

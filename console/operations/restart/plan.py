@@ -13,6 +13,7 @@ from console.operations.restart.look import RestartLook
 from console.operations.restart.methods import (
     CAN_KILL_CLIENTS,
     PREPARED_BY_DEFAULT,
+    REFUSES_LOGINS_UNDER_WAY,
     TAKEOVER_DEPRECATED,
     Method,
     RestartParameters,
@@ -155,9 +156,12 @@ def _clients_see(ask: Ask[Observation], clients: int) -> str:
             Stragglers.GIVE_UP: "is left alone: the run ends, the shutdown goes on",
             Stragglers.ASK: f"is shown, and you are asked: {answers}",
         }[ask.parameters.stragglers]
+        refused = ask.seen.version >= REFUSES_LOGINS_UNDER_WAY
+        login = " and is told that the pooler is shutting down" if refused else ""
         return (
             f"{plural(clients, 'client')} go on until they leave by themselves; new ones go to "
-            f"{', '.join(found.peers)}; who is still there after {limit_s:g} s {left}"
+            f"{', '.join(found.peers)}; who connects at that instant may have to try again{login}; "
+            f"who is still there after {limit_s:g} s {left}"
         )
     if method is Method.TAKEOVER:
         return (

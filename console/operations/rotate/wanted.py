@@ -27,7 +27,7 @@ def secrets_of_rotation(asked: RotateParameters) -> tuple[SecretWanted, ...]:
         source=asked.old_from,
         purpose="it is tried in the end" if asked.undo else "it is tried afterwards",
     )
-    return (old,) if asked.undo else (new, old)
+    return (old,) if asked.undo or asked.finish else (new, old)
 
 
 def _judged(password: str, role: str) -> Judgement:

@@ -8,6 +8,8 @@ from tests.harness.clients.session import Trouble
 
 REFUSED = "refused"
 RESET = "reset"
+SHUTTING_DOWN = "told that the pooler is shutting down"
+"""From 1.25 on PgBouncer says so to who is in the middle of a login when it begins to shut down."""
 _TRANSPORT = {
     REFUSED: ("Connection refused", "No such file or directory"),
     RESET: (
@@ -28,8 +30,10 @@ def retriable(trouble: Trouble) -> str | None:
     """Return `refused` or `reset` for a connect that never got an answer; None for any other trouble.
 
     An answer, such as FATAL `the database system is starting up`, is a failure: applications do not retry
-    those.
+    those. The one of a pooler that leaves is a refused connect as well, and a kind of its own.
     """
+    if trouble.phase == "connect" and "FATAL:  pooler is shutting down" in trouble.message:
+        return SHUTTING_DOWN
     if trouble.phase != "connect" or "FATAL:" in trouble.message:
         return None
     for kind, words in _TRANSPORT.items():

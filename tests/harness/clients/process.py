@@ -96,6 +96,7 @@ class Run:
         records = [client.record for client in self._clients]
         names = dict.fromkeys(record.group for record in records)
         total = Figures.of("all", records)
+        kept = [client.record for client in self._clients if client.group.lifetime_s is None]
         return Report(
             seconds=round(seconds, 3),
             total=total,
@@ -112,6 +113,7 @@ class Run:
             done_by_client={record.client: len(record.done_s) for record in records},
             unknown_by_client={record.client: record.unknown for record in records if record.unknown},
             examples=tuple(f"{r.group}: {text}" for r in records for text in r.examples)[:MAX_EXAMPLES],
+            kept=Figures.of("kept", kept) if kept else None,
         )
 
 

@@ -106,7 +106,10 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. `windows` are the parts that the driver marked, by name."""
+    """A whole run. `windows` are the parts that the driver marked, by name.
+
+    `kept`: of the clients that never close a connection by themselves; None: there are none.
+    """
 
     seconds: float
     total: Figures
@@ -116,6 +119,7 @@ class Report:
     done_by_client: dict[int, int]
     unknown_by_client: dict[int, int]
     examples: tuple[str, ...] = field(default=())
+    kept: Figures | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -133,6 +137,7 @@ class Report:
             done_by_client={int(key): value for key, value in told["done_by_client"].items()},
             unknown_by_client={int(key): value for key, value in told["unknown_by_client"].items()},
             examples=tuple(told["examples"]),
+            kept=None if told["kept"] is None else _figures(told["kept"]),
         )
 
     def window(self, name: str) -> Figures:

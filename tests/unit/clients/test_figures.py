@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.clients.judging import judge
-from tests.harness.clients.kinds import kind_of, retriable
+from tests.harness.clients.kinds import SHUTTING_DOWN, kind_of, retriable
 from tests.harness.clients.record import Record
 from tests.harness.clients.report import Figures, Overhead, Report, Spread
 from tests.harness.clients.session import Trouble
@@ -68,6 +68,13 @@ def test_a_window_takes_the_gaps_that_touch_it_in_full_length() -> None:
             Trouble("connect", 'connection to server at "::1", port 5 failed: FATAL:  no such user 77'),
             "connect: FATAL:  no such user N",
             None,
+        ),
+        (
+            Trouble(
+                "connect", 'connection to server at "::1", port 5 failed: FATAL:  pooler is shutting down'
+            ),
+            "connect: FATAL:  pooler is shutting down",
+            SHUTTING_DOWN,
         ),
         (
             Trouble("idle", "consuming input failed: SSL connection has been closed unexpectedly"),

@@ -16,6 +16,7 @@ from console.clock import SystemClock
 from console.operations.lease.legacy import LeaseLegacy
 from console.operations.lease.store import LeasePhase, LeaseRecord, LeaseStore, LeaseTarget, ProcessMark
 from console.operations.target import Target
+from console.operations.unended import told
 from tests.unit.operations.lease_kit import EDGE, order_for
 
 ME = ProcessMark.of(Actor.current({}))
@@ -112,3 +113,24 @@ async def test_a_lease_with_something_to_record_has_no_end_yet(folder: Folder) -
     assert await folder.legacy.unfinished("other") == ()
     await folder.legacy.settled("edge", None)
     assert await folder.legacy.unfinished("edge") == ()
+
+
+async def test_what_a_dead_run_never_ended_is_told_with_what_shows_it(folder: Folder) -> None:
+    for op, target in (("restart", "edge"), ("pause", "other/app")):
+        intent_of_a_dead_process(folder, op, target)
+    first, second = await folder.legacy.unended()
+    assert first.words.startswith(f"restart edge of {Actor.current({}).user}@")
+    assert "begun 20" in first.words
+    assert told(first).endswith("next: pooldeck process edge; then pooldeck mend edge closes its record")
+    assert (second.op, second.target) == ("pause", "other/app")
+    assert told(second).endswith("next: pooldeck mend other")
+    await folder.legacy.settled("edge", None)
+    assert await folder.legacy.unended() == (second,)
+
+
+async def test_what_a_guardian_still_holds_has_not_been_left(folder: Folder) -> None:
+    intent_of_a_dead_process(folder, "pause", "edge")
+    (left,) = await folder.legacy.unended()
+    order = replace(order_for(EDGE), run_id=left.run_id)
+    folder.leave(LeasePhase.HELD, LeasePhase.RELEASED, guardian=ME, order=order)
+    assert await folder.legacy.unended() == ()

@@ -13,6 +13,7 @@ from console.clock import SystemClock
 from console.config.schema import Bouncer, Inventory
 from console.guard.verdict import Allow, Confirm
 from console.model.claims import Claim
+from console.model.unended import Unended
 from console.operations.outcome import RunReceipt
 from console.operations.plan import Plan
 from console.operations.reach import Reach
@@ -27,7 +28,8 @@ class Past:
         self.known: list[Claim] = []
         self.settings: dict[str, str] = {}
         self.closed: list[tuple[str, str | None]] = []
-        self.unended: tuple[str | None, ...] = ()
+        self.without_end: tuple[str | None, ...] = ()
+        self.dead: tuple[Unended, ...] = ()
 
     async def claims(self) -> tuple[Claim, ...]:
         return tuple(self.known)
@@ -36,7 +38,10 @@ class Past:
         return self.settings
 
     async def unfinished(self, bouncer: str) -> tuple[str | None, ...]:  # noqa: ARG002
-        return self.unended
+        return self.without_end
+
+    async def unended(self) -> tuple[Unended, ...]:
+        return self.dead
 
     async def settled(self, bouncer: str, database: str | None) -> None:
         self.closed.append((bouncer, database))
@@ -165,8 +170,23 @@ async def test_the_books_of_a_dead_run_are_closed_when_its_target_runs_again(sce
 
 
 async def test_what_a_dead_run_left_without_an_end_is_closed_although_nothing_is_held(scene: Scene) -> None:
-    scene.past.unended = (None, "app", "gone")
+    scene.past.without_end = (None, "app", "gone")
     scene.past.known = [claim("app", alive=True)]
     assert not (await scene.plan()).changes, "nobody is asked for it"
     await scene.mend()
     assert scene.past.closed == [("edge", None)], "app is a living run's, and gone is not listed"
+
+
+async def test_the_plan_tells_of_a_dead_run_whose_end_nobody_knows(scene: Scene) -> None:
+    scene.past.without_end = (None,)
+    scene.past.dead = (
+        Unended("restart", "edge", None, "test", "alice@bastion", "r1", 1_700_000_000.0),
+        Unended("restart", "other", None, "test", "bob@bastion", "r2", None),
+    )
+    (item,) = (await scene.plan()).targets
+    assert item.notes == (
+        "restart edge of alice@bastion, begun 2023-11-14 22:13:20 UTC, left no end on record "
+        "(pooldeck process edge); that its end is not known is recorded",
+    )
+    await scene.mend()
+    assert scene.past.closed == [("edge", None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from console.fleet.collector import FleetCollector
 from console.fleet.store import FleetStore
+from console.poolers.connect import PoolerConnector
 from console.postgres.connect import PostgresConnector
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
@@ -24,6 +25,7 @@ async def test_the_consoles_own_session_does_not_keep_a_member_from_ending(
     servers = peers(make_pgbouncer, "1.24")
     async with on_host(kit, servers, peer_group=GROUP) as desk:
         store = FleetStore()
+        assert isinstance(desk.connector, PoolerConnector)
         nodes = PostgresConnector(desk.inventory, desk.transport, LabPasswords(desk.server.secrets))
         app = PooldeckApp(
             store,

@@ -96,9 +96,8 @@ class ServerLogins:
                     where=f"{self.bouncer.name}/{place.database}",
                 )
             else:
-                self.step.warn(
-                    f"{place.database}: a query as {self.bouncer.probe_user} is not served, as before: {problem}"
-                )
+                what = f"a query as {self.bouncer.probe_user} is not served, as before"
+                self.step.warn(f"{place.database}: {what}: {problem}")
         here = at_pooler(self.step.ask)
         left = [place for place in here.unproven if place not in proved]
         if left:

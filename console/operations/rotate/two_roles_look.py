@@ -115,7 +115,9 @@ async def _edited(look: Look, found: TwoRolesLook, texts: ConfigTexts, pooler: P
     if own in paths:
         word = f"the entry of {asked.role} goes" if half is Half.FINISH else f"an entry of {asked.to}"
         lines = (f"{own}: {word}", *lines)
-    reader = ConfigReader(_host(found), look.observation, found.bouncer, found.config.timeout_s)
+    reader = ConfigReader(
+        _host(found), look.observation.config, look.observation.version, found.bouncer, found.config.timeout_s
+    )
     judged = await reader.judge(await reader.gather(made))
     wrong = (*judged.errors, *judged.unread)
     refused = f"the files as they would be have an error: {wrong[0]}" if wrong else None

@@ -145,7 +145,7 @@ class TwoRolesSide:
             NodeError: it does not; what was written stays. AdminError: it says that it could not.
         """
         step, found = self.step, self.look
-        reader = ConfigReader(self.host, self.seen, self.bouncer, self.host_limit_s)
+        reader = ConfigReader(self.host, self.seen.config, self.seen.version, self.bouncer, self.host_limit_s)
         judged = await reader.judge(texts)
         wrong = (*judged.errors, *judged.unread)
         if wrong:

@@ -25,15 +25,16 @@ async def test_the_consoles_own_session_does_not_keep_a_member_from_ending(
     servers = peers(make_pgbouncer, "1.24")
     async with on_host(kit, servers, peer_group=GROUP) as desk:
         store = FleetStore()
-        assert isinstance(desk.connector, PoolerConnector)
-        nodes = PostgresConnector(desk.inventory, desk.transport, LabPasswords(desk.server.secrets))
+        passwords = LabPasswords(desk.server.secrets)
+        nodes = PostgresConnector(desk.inventory, desk.transport, passwords)
+        bouncers = PoolerConnector(desk.inventory, desk.transport, passwords)
         app = PooldeckApp(
             store,
             desk.inventory,
             desk.service,
             clock=desk.clock,
             log=LogBuffer(),
-            collector=FleetCollector(desk.inventory, desk.connector, nodes, store, desk.clock),
+            collector=FleetCollector(desk.inventory, bouncers, nodes, store, desk.clock),
         )
         before = servers["edge-1"].pid_path.read_text()
         async with app.run_test(size=(120, 40)) as pilot:

@@ -94,6 +94,7 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past, *, may
     from console.operations.rotate.run_file import RunFiles
     from console.postgres.activity import PostgresActivity, PostgresBackends
     from console.postgres.connect import PostgresConnector
+    from console.postgres.role_pairs import PostgresRolePairs
     from console.postgres.roles import PostgresRoles
     from console.postgres.sessions import PostgresNodes
     from console.postgres.switching import PostgresSwitching
@@ -107,6 +108,7 @@ def _reach(stack: Stack, leases: GuardianLeases, state: Path, past: Past, *, may
         switching=PostgresSwitching(connector),
         clients=stack.connector,
         roles=PostgresRoles(connector),
+        pairs=PostgresRolePairs(connector),
         logins=stack.connector,
         wallet=CommandLineWallet(stack.credentials, may_prompt=may_prompt),
         run_files=RunFiles(state),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from console.operations.nodes import Nodes
     from console.operations.past import Past
     from console.operations.radius import BackendSource
+    from console.operations.role_pairs import RolePairs
     from console.operations.roles import Logins, Roles, Wallet
     from console.operations.rotate.run_file import RunFiles
     from console.operations.switchover.nodes import ClientSide, SwitchNodes
@@ -37,6 +38,8 @@ class Reach:
     """Who runs what on Postgres nodes; None: it is not known, and plans say so."""
     roles: Roles | None = None
     """Roles of Postgres nodes and their passwords; None: none can be changed."""
+    pairs: RolePairs | None = None
+    """Two roles of Postgres nodes, side by side; None: none can be."""
     logins: Logins | None = None
     """Logins as a client; None: none can be tried, so no secret is changed."""
     wallet: Wallet | None = None

@@ -93,6 +93,16 @@ class Logins(Protocol):
         """
         ...
 
+    async def ask_as(
+        self, name: str, database: str, user: str, password: SecretStr, query: str, *, timeout_s: float
+    ) -> tuple[str | None, ...]:
+        """Log in as `log_in_as` does, and return the first row of a query that changes nothing.
+
+        Raises:
+            NodeError: likewise.
+        """
+        ...
+
 
 class Wallet(Protocol):
     """Where a rotation gets secrets from, and hands a generated one to."""

@@ -157,6 +157,8 @@ class Standing:
     """Clients that it hits, where those are not all of the target's pools; None: all of them."""
     tier: Tier | None = None
     """Asks for more than the verb's own tier, e.g. a RELOAD that cuts clients; None: the verb's."""
+    effects: Mapping[str, str] | None = None
+    """What clients feel, by pool mode, where that is not what the verb says; None: it is."""
 
 
 @dataclass(frozen=True, slots=True)

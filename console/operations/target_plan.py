@@ -31,6 +31,7 @@ def target_plan(
     blocked = standing.blocked or _cannot(spec, entry, ask)
     facts = facts_for(spec, ask)
     pools = seen.pools_of(target) if seen is not None else ()
+    effects = spec.effects if standing.effects is None else standing.effects
     modes = {mode for pool in pools if seen is not None and (mode := _mode(pool, seen))}
     return TargetPlan(
         target=target,
@@ -40,7 +41,7 @@ def target_plan(
         changes=not standing.already,
         statements=() if standing.already or blocked else spec.statements(ask),
         rescue=() if standing.already or blocked or spec.rescue is None else spec.rescue(ask),
-        effects=tuple(f"{mode}: {text}" for mode, text in spec.effects.items() if not modes or mode in modes),
+        effects=tuple(f"{mode}: {text}" for mode, text in effects.items() if not modes or mode in modes),
         pools=tuple(_impact(pool, seen) for pool in pools if seen is not None),
         query_wait_timeout_s=seen.seconds("query_wait_timeout") if seen is not None else None,
         verified_by=spec.verified_by,

@@ -15,7 +15,10 @@ ROTATE = Verb(
         "A role's own secret is changed behind a pause of every pooler at once: the verifier is computed "
         "here, Postgres and each auth_file get it, and before clients go on the new secret is tried through "
         "every pooler and database. What is interrupted is written down: --resume completes it, --undo "
-        "takes it back."
+        "takes it back.\n\n"
+        "With --to two roles are used side by side, and nobody waits: the second one gets the first one's "
+        "rights and is let in everywhere, you move the applications, and --finish shuts the first one out "
+        "once nobody uses it. Until then --undo takes the second one out again."
     ),
     timeout_help="Seconds in which the poolers must be drained; then they are resumed, and nothing changes.",
     targets=BOUNCERS,
@@ -63,6 +66,15 @@ ROTATE = Verb(
             "20s",
         ),
         Option("resume", "--resume", "", "Complete a rotation that was interrupted.", "switch"),
-        Option("undo", "--undo", "", "Take back a rotation that was interrupted.", "switch"),
+        Option(
+            "undo",
+            "--undo",
+            "",
+            "Take back a rotation that was interrupted; with --to one that is not finished.",
+            "switch",
+        ),
+        Option(
+            "finish", "--finish", "", "With --to: shut the first role out, once nobody uses it.", "switch"
+        ),
     ),
 )

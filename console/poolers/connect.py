@@ -123,14 +123,31 @@ class PoolerConnector:
         Raises:
             NodeError: phase `auth` when it is refused; DeadlineError: neither let in nor refused in time.
         """
-        bouncer = self._bouncer(name)
-        limit_s = bouncer.connect_timeout_s or self._default_timeout_s
-        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=limit_s)
-        login = Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint), database)
+        bouncer, login = await self._given(name, database, user, password)
         try:
             await (query_as_client if query else log_in_only)(login, timeout_s=timeout_s)
         except NodeError as failure:
-            raise self._reason(bouncer, endpoint, failure) from None
+            raise self._reason(bouncer, login.endpoint, failure) from None
+
+    async def ask_as(
+        self, name: str, database: str, user: str, password: SecretStr, query: str, *, timeout_s: float
+    ) -> tuple[str | None, ...]:
+        """Log in as `log_in_as` does, and return the first row of a query that changes nothing.
+
+        Raises:
+            NodeError: likewise.
+        """
+        bouncer, login = await self._given(name, database, user, password)
+        try:
+            return await query_as_client(login, timeout_s=timeout_s, query=query)
+        except NodeError as failure:
+            raise self._reason(bouncer, login.endpoint, failure) from None
+
+    async def _given(self, name: str, database: str, user: str, password: SecretStr) -> tuple[Bouncer, Login]:
+        bouncer = self._bouncer(name)
+        limit_s = bouncer.connect_timeout_s or self._default_timeout_s
+        endpoint = await self._transport.endpoint(route_of(bouncer), timeout_s=limit_s)
+        return bouncer, Login(name, endpoint, user, password, _tls_parameters(bouncer, endpoint), database)
 
     async def _open(self, kind: type[S], name: str, *, as_admin: bool) -> S:
         bouncer = self._bouncer(name)

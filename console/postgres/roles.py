@@ -22,7 +22,7 @@ from console.postgres.connect import PostgresConnector
 from console.postgres.failures import query_failure
 
 _CLOSE_LIMIT_S: Final = 1.0
-_QUIET: Final = (
+QUIET: Final = (
     "SET log_statement = 'none'",
     "SET log_min_duration_statement = -1",
     "SET log_min_error_statement = 'panic'",
@@ -52,10 +52,10 @@ SELECT current_setting('server_version_num')::int AS version_num,
  WHERE me.rolname = current_user
 """
 _SYSTEM: Final = "SELECT system_identifier::text FROM pg_control_system()"
-_STORED: Final = "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = $1"
-_MANNERS: Final = "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0}"
+STORED: Final = "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = $1"
+MANNERS: Final = "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0}"
 """Neither waits for long nor holds others up should we hang."""
-_Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -74,7 +74,7 @@ class PostgresRoles:
         async with self._asking(node, timeout_s) as session:
             row = await session.fetchrow(_READ, role)
             assert row is not None, "our own role is there"
-            stored = await session.fetchval(_STORED, role) if row["reads_secrets"] else None
+            stored = await session.fetchval(STORED, role) if row["reads_secrets"] else None
             system_id = None
             with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
                 system_id = await session.fetchval(_SYSTEM)
@@ -114,14 +114,14 @@ class PostgresRoles:
         async with self._session(node) as session:
             try:
                 async with asyncio.timeout(timeout_s):
-                    for statement in _QUIET:
+                    for statement in QUIET:
                         with contextlib.suppress(asyncpg.PostgresError):
                             await session.execute(statement)
-                    await session.execute(_MANNERS.format(round(timeout_s * 1000)))
+                    await session.execute(MANNERS.format(round(timeout_s * 1000)))
                     await session.execute("BEGIN")
                     await session.execute(f"ALTER ROLE {name} PASSWORD '{verifier}'")
             except _FAILURES as error:
-                raise _failure(error, node, timeout_s) from None
+                raise change_failure(error, node, timeout_s) from None
             yield _Pending(session, node, role, verifier, timeout_s)
 
     async def lets_in(
@@ -138,12 +138,9 @@ class PostgresRoles:
         except PasswordRefused:
             return False
         except TimeoutError as error:
-            raise _failure(error, node, timeout_s) from None
-        try:
-            await session.close(timeout=_CLOSE_LIMIT_S)
-        except _FAILURES:
-            session.terminate()
-        return True
+            raise change_failure(error, node, timeout_s) from None
+        async with closing(session):
+            return True
 
     async def position(self, node: str, *, timeout_s: float) -> str:
         """Return how far the log of a primary has come, as `pg_lsn`."""
@@ -157,31 +154,26 @@ class PostgresRoles:
             return bool(await session.fetchval(query, position))
 
     @asynccontextmanager
-    async def _asking(self, node: str, timeout_s: float) -> AsyncIterator[_Connection]:
+    async def _asking(self, node: str, timeout_s: float) -> AsyncIterator[Connection]:
         """Yield a session for questions, all of them within `timeout_s`."""
         async with self._session(node) as session:
             try:
                 async with asyncio.timeout(timeout_s):
                     yield session
             except _FAILURES as error:
-                raise _failure(error, node, timeout_s) from None
+                raise change_failure(error, node, timeout_s) from None
 
     @asynccontextmanager
-    async def _session(self, node: str) -> AsyncIterator[_Connection]:
+    async def _session(self, node: str) -> AsyncIterator[Connection]:
         session = await self._connector.admin(node)
-        try:
+        async with closing(session):
             yield session
-        finally:
-            try:
-                await session.close(timeout=_CLOSE_LIMIT_S)
-            except _FAILURES:
-                session.terminate()
 
 
 class _Pending:
     """A change that is not committed. Satisfies operations' PendingChange."""
 
-    def __init__(self, session: _Connection, node: str, role: str, verifier: str, timeout_s: float) -> None:
+    def __init__(self, session: Connection, node: str, role: str, verifier: str, timeout_s: float) -> None:
         self._session = session
         self._node = node
         self._role = role
@@ -198,15 +190,28 @@ class _Pending:
             async with asyncio.timeout(self._timeout_s):
                 await self._session.execute("COMMIT")
                 try:
-                    stored = await self._session.fetchval(_STORED, self._role)
+                    stored = await self._session.fetchval(STORED, self._role)
                 except asyncpg.InsufficientPrivilegeError:
                     return None
         except _FAILURES as error:
-            raise _failure(error, self._node, self._timeout_s) from None
+            raise change_failure(error, self._node, self._timeout_s) from None
         return bool(stored == self._verifier)
 
 
-def _failure(error: BaseException, node: str, timeout_s: float) -> NodeError:
+@asynccontextmanager
+async def closing(session: Connection) -> AsyncIterator[None]:
+    """End a session when this is left; a server that does not answer is cut off."""
+    try:
+        yield
+    finally:
+        try:
+            await session.close(timeout=_CLOSE_LIMIT_S)
+        except _FAILURES:
+            session.terminate()
+
+
+def change_failure(error: BaseException, node: str, timeout_s: float) -> NodeError:
+    """Return what a failed question or change was; what our role may not do comes with the remedy."""
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return NodeError(
             Phase.AUTH,

@@ -265,6 +265,48 @@ class Traffic:
                 return
 
 
+def client_of(site: Site, name: str, user: str, secret: str) -> psycopg.Connection[tuple[str]]:
+    """Connect through a pooler."""
+    server = site.poolers[name]
+    return psycopg.connect(
+        host=server.host,
+        port=server.port,
+        dbname="app",
+        user=user,
+        password=secret,
+        autocommit=True,
+        prepare_threshold=None,
+    )
+
+
+class NewLogins:
+    """Clients of the role that log in all the time, run a query and hang up; failures are kept."""
+
+    def __init__(self, site: Site, secret: str = OLD) -> None:
+        self._site = site
+        self._secret = secret
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.done = 0
+        self.failures: list[str] = []
+
+    def __enter__(self) -> NewLogins:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(LIMIT_S)
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.1):
+            for name in self._site.poolers:
+                if self._site.lets_in(name, self._secret):
+                    self.done += 1
+                else:
+                    self.failures.append(name)
+
+
 @contextlib.contextmanager
 def own_site(workshop: Workshop, make: MakePgBouncer, folder: Path) -> Iterator[Site]:
     """Start a Postgres of the test's own, whose log has every statement."""
@@ -292,7 +334,7 @@ def own_site(workshop: Workshop, make: MakePgBouncer, folder: Path) -> Iterator[
 
 def run_state(shell: Shell) -> dict[str, Any] | None:
     """Return what an open rotation wrote down; None: there is none."""
-    for path in (shell.state / "pooldeck" / "rotations").glob("*.json"):
+    for path in (shell.state / "pooldeck" / "rotations").rglob("*.json"):
         with contextlib.suppress(ValueError, FileNotFoundError):
             assert path.stat().st_mode & 0o777 == 0o600
             found: dict[str, Any] = json.loads(path.read_text())

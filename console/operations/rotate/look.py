@@ -69,7 +69,7 @@ async def look_at_role(look: Look) -> RotateLook:
     if why_not is not None:
         return RotateLook(config, look.node, why_not=why_not)
     role, seen = look.parameters.role, look.observation
-    known = _known(role, config, seen)
+    known = known_of(role, config, seen)
     assert config.texts is not None, "read, or it would be unusable"
     assert config.lint is not None, "judged, or it would be unusable"
     users = config.lint.users
@@ -101,7 +101,8 @@ def _unusable(config: ConfigLook) -> str | None:
     return None
 
 
-def _known(role: str, config: ConfigLook, seen: Observation) -> Known:
+def known_of(role: str, config: ConfigLook, seen: Observation) -> Known:
+    """Return what the files and settings say of a role; they were read and judged."""
     texts, lint = config.texts, config.lint
     assert texts is not None, "read before"
     assert lint is not None, "judged before"

@@ -53,7 +53,7 @@ class NodesSide:
                 await before_commit()
             for node, change in pending.items():
                 await self._commit(node, change, stored[node] or "")
-        await self._replicas()
+        await await_replicas(self.scheme, self.roles, self.timeout_s)
 
     async def _commit(self, node: str, change: PendingChange, verifier: str) -> None:
         self.changed.add(node)
@@ -79,19 +79,25 @@ class NodesSide:
             return None if reading.stored is None else reading.stored == verifier
         return None
 
-    async def _replicas(self) -> None:
-        end = asyncio.get_running_loop().time() + self.timeout_s
-        positions = {
-            primary: await self.roles.position(primary, timeout_s=self.timeout_s)
-            for primary in dict.fromkeys(self.scheme.replicas.values())
-        }
-        for replica, primary in self.scheme.replicas.items():
-            while not await self.roles.replayed(replica, positions[primary], timeout_s=self.timeout_s):
-                if asyncio.get_running_loop().time() >= end:
-                    raise DeadlineError(
-                        Phase.PROTOCOL,
-                        f"it has not replayed what {primary} wrote within {self.timeout_s:g} s",
-                        limit_s=self.timeout_s,
-                        where=replica,
-                    )
-                await asyncio.sleep(_POLL_S)
+
+async def await_replicas(scheme: Scheme, roles: Roles, timeout_s: float) -> None:
+    """Wait until the replicas have replayed what their primaries wrote.
+
+    Raises:
+        NodeError: one did not answer. DeadlineError: one has not within `timeout_s`.
+    """
+    end = asyncio.get_running_loop().time() + timeout_s
+    positions = {
+        primary: await roles.position(primary, timeout_s=timeout_s)
+        for primary in dict.fromkeys(scheme.replicas.values())
+    }
+    for replica, primary in scheme.replicas.items():
+        while not await roles.replayed(replica, positions[primary], timeout_s=timeout_s):
+            if asyncio.get_running_loop().time() >= end:
+                raise DeadlineError(
+                    Phase.PROTOCOL,
+                    f"it has not replayed what {primary} wrote within {timeout_s:g} s",
+                    limit_s=timeout_s,
+                    where=replica,
+                )
+            await asyncio.sleep(_POLL_S)

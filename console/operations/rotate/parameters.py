@@ -25,6 +25,7 @@ class RotateParameters(Parameters):
     hold_s: Annotated[float, Field(gt=0, le=600)] = 20.0
     resume: bool = False
     undo: bool = False
+    finish: bool = False
 
     @field_validator("role", "to")
     @classmethod
@@ -35,9 +36,11 @@ class RotateParameters(Parameters):
 
     @model_validator(mode="after")
     def _together(self) -> RotateParameters:
-        if self.resume and self.undo:
-            raise ValueError("--resume and --undo exclude one another")
-        if self.secret_from == "generate" and not self.secret_to and not self.undo:
+        if self.resume + self.undo + self.finish > 1:
+            raise ValueError("--resume, --undo and --finish exclude one another")
+        if self.finish and not self.to:
+            raise ValueError("--finish is the end of a rotation with two roles: it needs --to")
+        if self.secret_from == "generate" and not self.secret_to and not (self.undo or self.finish):
             raise ValueError("a generated secret needs --secret-to, or nobody would ever know it")
         if self.to == self.role:
             raise ValueError("--to names the role itself")

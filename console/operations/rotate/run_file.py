@@ -7,17 +7,15 @@ it: verifiers, paths and hashes. It is removed when the rotation is over, whiche
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from console.errors import JournalError
+from console.operations.rotate.state_files import MAX_BYTES, StateFolder, unreadable
 
 _FOLDER = "rotations"
-_MAX_BYTES = 4 * 1024 * 1024
 
 
 class Phase(StrEnum):
@@ -79,11 +77,12 @@ class RunFiles:
     """The open rotations of this account on this machine."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir / _FOLDER
+        self.folder = state_dir / _FOLDER
+        self._files = StateFolder(self.folder)
 
     def path(self, run_id: str) -> Path:
         """Return where a rotation's file is."""
-        return self._folder / f"{run_id}.json"
+        return self._files.path(run_id)
 
     def write(self, state: RunState) -> None:
         """Put it on disk; it is there, whole, when this returns.
@@ -91,22 +90,7 @@ class RunFiles:
         Raises:
             JournalError: it is not.
         """
-        path = self.path(state.run_id)
-        new = path.with_suffix(".new")
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(handle, json.dumps(asdict(state), indent=1).encode())
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            new.rename(path)
-            self._sync()
-        except OSError as error:
-            raise JournalError(
-                f"the rotation's file cannot be written: {error.strerror or error}", where=str(path)
-            ) from error
+        self._files.write(state.run_id, asdict(state))
 
     def remove(self, run_id: str) -> None:
         """Forget a rotation that is over.
@@ -114,13 +98,7 @@ class RunFiles:
         Raises:
             JournalError: its file is still there.
         """
-        try:
-            self.path(run_id).unlink(missing_ok=True)
-            self._sync()
-        except OSError as error:
-            raise JournalError(
-                f"the rotation's file cannot be removed: {error.strerror}", where=str(self.path(run_id))
-            ) from error
+        self._files.remove(run_id)
 
     def open_for(self, fleet: str, role: str) -> RunState | None:
         """Return the rotation of a role that is not over, the newest; None: there is none.
@@ -130,31 +108,20 @@ class RunFiles:
         """
         found = [
             state
-            for path in sorted(self._folder.glob("*.json"))
+            for path in self._files.paths()
             if (state := _read(path)).fleet == fleet and state.role == role
         ]
         return max(found, key=lambda state: state.begun_at_s, default=None)
-
-    def _sync(self) -> None:
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _read(path: Path) -> RunState:
     try:
         with path.open("rb") as file:
-            values: dict[str, Any] = json.loads(file.read(_MAX_BYTES))
+            values: dict[str, Any] = json.loads(file.read(MAX_BYTES))
         values["files"] = {
             name: tuple(FileState(**state) for state in states) for name, states in values["files"].items()
         }
         values["phase"] = Phase(values["phase"])
         return RunState(**values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise JournalError(
-            f"the rotation's file cannot be read ({type(error).__name__})",
-            where=str(path),
-            hint="it says what an interrupted rotation did; do not remove it before you know",
-        ) from None
+        raise unreadable(path, error) from None

@@ -73,8 +73,6 @@ class Scheme:
     """The whole."""
 
     role: str
-    to: str | None
-    """The second role of an A/B rotation; None: the same role gets another secret."""
     poolers: tuple[AtPooler, ...]
     """Those that know the role."""
     primaries: tuple[RoleReading, ...]
@@ -87,8 +85,6 @@ class Scheme:
     @property
     def methods(self) -> tuple[Method, ...]:
         """The methods that occur, each once."""
-        if self.to is not None:
-            return (Method.AB,)
         return tuple(dict.fromkeys(place.method for one in self.poolers for place in one.places))
 
     @property

@@ -17,8 +17,6 @@ from console.operations.rotate.scheme import AtPooler
 from console.operations.spec import Ask, Standing
 from console.operations.step import plural
 
-BY_HAND = frozenset({Method.AB})
-"""Planned and explained, and carried out by a person as yet."""
 KEYS_MENDED = (1, 26, 0)
 """Before it, a client that was checked by a SCRAM secret leaves its keys in the place of a forced user's
 password (fact 10c)."""
@@ -63,13 +61,13 @@ def rotate_standing(ask: Ask[Observation]) -> Standing:
         return Standing("not read", blocked=found.why_not)
     if not here.places:
         return Standing(f"{parameters.role} is not known here", already=True)
-    paused = _pause(ask) if here.pauses and not parameters.to else Standing("")
-    reload = _reload(ask) if here.writes_file else Standing("")
+    paused = _pause(ask) if here.pauses else Standing("")
+    reload = reload_before(ask) if here.writes_file else Standing("")
     blocked = _blocked(ask, here) or paused.blocked or reload.blocked
     if blocked is None and paused.already:
         blocked = "somebody paused it: that pause has to end first"
     return Standing(
-        _present(parameters.role, here),
+        role_present(parameters.role, here),
         blocked=blocked,
         warnings=(*_warnings(ask, here), *paused.warnings, *reload.warnings, *reload.notes),
         notes=tuple(place.text for place in here.places),
@@ -78,7 +76,8 @@ def rotate_standing(ask: Ask[Observation]) -> Standing:
     )
 
 
-def _present(role: str, here: AtPooler) -> str:
+def role_present(role: str, here: AtPooler) -> str:
+    """Return how a pooler knows a role, as words."""
     by_method: dict[Method, list[str]] = {}
     for place in here.places:
         by_method.setdefault(place.method, []).append("its console" if place.is_console else place.database)
@@ -95,7 +94,7 @@ def _pause(ask: Ask[Observation]) -> Standing:
     return replace(standing, blocked=standing.blocked.replace("--for", "--hold"))
 
 
-def _reload(ask: Ask[Observation]) -> Standing:
+def reload_before(ask: Ask[Observation]) -> Standing:
     """Return what the RELOAD would do besides: it reads everything, and undoes what was SET."""
     found: RotateLook = ask.found
     asked = replace(ask, found=found.config, parameters=ReloadParameters())
@@ -121,17 +120,12 @@ def _blocked(ask: Ask[Observation], here: AtPooler) -> str | None:
     if ask.seen.paused_databases:
         names = ", ".join(ask.seen.paused_databases)
         return f"paused on their own: {names}; a login through them would not be served"
-    if asked.to and kills_on_user(here.version) and _clients_of_inline(ask, here):
-        return (
-            f"{ask.seen.version} kills every connected client of a database whose user= changes (invalid "
-            "server parameter): rotate the same role behind a pause, or make a new database line"
-        )
     wanted = Method(asked.method) if asked.method != "auto" else None
     found = {place.method for place in here.places}
     if wanted not in (None, Method.AB) and found - {wanted}:
         others = ", ".join(sorted(method.value for method in found if method is not wanted))
         return f"--method {wanted}: the role is known otherwise here ({others}), and Postgres changes for all"
-    return None if asked.to else _unwritable(ask.found, here)
+    return _unwritable(ask.found, here)
 
 
 def _unwritable(found: RotateLook, here: AtPooler) -> str | None:
@@ -152,11 +146,6 @@ def _unwritable(found: RotateLook, here: AtPooler) -> str | None:
         if obstacle is not None:
             return f"{file.path} cannot be replaced: {obstacle}"
     return None
-
-
-def _clients_of_inline(ask: Ask[Observation], here: AtPooler) -> int:
-    inline = {place.database for place in here.places if place.method is Method.INLINE}
-    return sum(pool.cl_active + pool.cl_waiting for pool in ask.seen.pools if pool.database in inline)
 
 
 def _warnings(ask: Ask[Observation], here: AtPooler) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from console.operations.rotate.layout import Method, Place
+from console.operations.rotate.layout import Place
 from console.operations.rotate.scheme import AtPooler, Scheme
 from console.operations.rotate.standing import is_poisonable
 from console.operations.spec import WholeStep
@@ -32,8 +32,6 @@ class Wish:
 
 def steps_of(scheme: Scheme, wish: Wish) -> tuple[WholeStep, ...]:
     """Return the steps of a scheme."""
-    if scheme.to is not None:
-        return tuple(_two_roles(scheme, scheme.to))
     return tuple(_same_role(scheme, wish))
 
 
@@ -153,58 +151,6 @@ def _first(wish: Wish) -> WholeStep:
 
 def _shown(scheme: Scheme) -> str:
     return f"SCRAM-SHA-256${scheme.iterations}:…"
-
-
-# -- two roles: R1, and R2 with it -------------------------------------------------------------------
-
-
-def _two_roles(scheme: Scheme, to: str) -> Iterator[WholeStep]:
-    role = scheme.role
-    for reading in scheme.primaries:
-        yield WholeStep(
-            reading.node,
-            f'give {to} the rights of {role}, LOGIN and a verifier: CREATE or ALTER ROLE "{to}"',
-            f"a direct login as {to}",
-        )
-    for one in scheme.poolers:
-        inline = [place.database for place in one.places if place.method is Method.INLINE]
-        listed = [place for place in one.places if place.method in (Method.SCRAM, Method.USERLIST)]
-        if listed and one.auth_file is not None:
-            yield WholeStep(
-                one.bouncer,
-                f"add {to} to {one.auth_file} (new file, renamed), RELOAD",
-                f"{one.users + 1} entries; logins as {to} and as {role} on "
-                f"{', '.join(place.database for place in listed)}",
-            )
-        if inline:
-            yield WholeStep(
-                one.bouncer,
-                f"user={to} and its password= in {', '.join(inline)}, RELOAD",
-                f"force_user is {to}; no server connection is marked to be closed any more; a query",
-            )
-        queried = [place.database for place in one.places if place.method is Method.AUTH_QUERY]
-        if queried:
-            yield WholeStep(
-                one.bouncer, "nothing to change: auth_query", f"logins as {to} on {', '.join(queried)}"
-            )
-        users = [place.database for place in one.places if place.method is Method.AUTH_USER]
-        if users:
-            yield WholeStep(
-                one.bouncer,
-                f"add {to} to {one.auth_file}, auth_user={to}, RELOAD",
-                "the login of a user who is not in the auth_file",
-            )
-    yield WholeStep(
-        "applications", f"move them from {role} to {to}", f"no client of {role} on any pooler for days"
-    )
-    for reading in scheme.primaries:
-        yield WholeStep(reading.node, f'ALTER ROLE "{role}" NOLOGIN', "no login as it succeeds")
-    yield WholeStep(
-        _names(scheme.poolers),
-        f"give {role} a random secret, RELOAD, then take its entry out, RELOAD (from 1.25 on a user who is "
-        "gone can log in until a restart)",
-        f"a login as {role} is refused",
-    )
 
 
 def _names(poolers: Iterable[AtPooler]) -> str:

@@ -35,7 +35,7 @@ class FakeRoles:
 async def proved(*opened_by: SecretStr | None, other: SecretStr | None = OLD) -> tuple[list[str], list[str]]:
     told: list[str] = []
     warned: list[str] = []
-    scheme = Scheme("web", None, (), (), {}, (DirectLogin("pg", "app"),))
+    scheme = Scheme("web", (), (), {}, (DirectLogin("pg", "app"),))
     await DirectLogins(scheme, FakeRoles(*opened_by), 3.0, told.append, warned.append).prove(NEW, other)
     return told, warned
 

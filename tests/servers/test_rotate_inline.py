@@ -132,8 +132,15 @@ def test_a_secret_that_postgres_does_not_take_after_all_shows_although_only_clie
     assert "clients waited, and no server connection logged in as webshop" in said
     assert "--resume" in said
     limited(site, -1)
+    # With somebody to ask as, no client has to wait for the proof.
+    probe = f'[defaults]\nprobe_user = "{SHOPPER}"\nprobe_password_from = "env:PROBE_WORD"\n'
+    shell.fleet.write_text(shell.fleet.read_text().replace("[defaults]\n", probe))
+    shell.environ["PROBE_WORD"] = SHOPPER_WORD
     code, said = rotate(shell, ROLE, "--yes", "--confirm", "edge", "--resume")
     assert code == 0, said
+    # The pool of the other one may be locked for a while: its logins failed.
+    assert "a server connection is logged in as webshop for" in verified(shell, "edge")
+    assert "late" in verified(shell, "edge")
     assert run_state(shell) is None
 
 

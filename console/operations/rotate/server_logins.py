@@ -34,14 +34,19 @@ class ServerLogins:
     step: Step
     bouncer: Bouncer
     clients: ClientSide | None
-    _probed: tuple[Place, ...] = field(default=(), init=False)
+    _asked: tuple[Place, ...] = field(default=(), init=False)
+    """Where `probe_user` may be tried."""
+    _served: frozenset[Place] = field(default=frozenset(), init=False)
+    """Where it was let in before anything changed."""
 
     async def look(self) -> None:
         """Find out where `probe_user` is served now: there it has to be afterwards. Nothing is changed."""
         here = at_pooler(self.step.ask)
-        asked = [place for place in here.places if self._may_be_probed(place)]
-        served = await asyncio.gather(*(self._probe(place) for place in asked))
-        self._probed = tuple(place for place, problem in zip(asked, served, strict=True) if problem is None)
+        self._asked = tuple(place for place in here.places if self._may_be_probed(place))
+        found = await asyncio.gather(*(self._problem(place) for place in self._asked))
+        self._served = frozenset(
+            place for place, problem in zip(self._asked, found, strict=True) if problem is None
+        )
 
     def _may_be_probed(self, place: Place) -> bool:
         found: RotateLook = self.step.ask.found
@@ -57,6 +62,10 @@ class ServerLogins:
             return False
         plaintext = entry is not None and entry.kind is SecretKind.PLAINTEXT
         return plaintext or at_pooler(self.step.ask).version >= KEYS_MENDED
+
+    async def _problem(self, place: Place) -> str | None:
+        """Say why `probe_user` is not served; the second try lifts the lock of a pool that failed before."""
+        return await self._probe(place) and await self._probe(place)
 
     async def _probe(self, place: Place) -> str | None:
         assert self.clients is not None, "asked before"
@@ -76,24 +85,31 @@ class ServerLogins:
             NodeError: none does although it is needed.
         """
         proved = []
-        for place in self._probed:
-            problem = await self._probe(place) and await self._probe(place)
-            if problem is not None:
+        for place in self._asked:
+            problem = await self._problem(place)
+            if problem is None:
+                proved.append(place)
+            elif place in self._served:
                 raise NodeError(
                     Phase.PROTOCOL,
                     f"a query as {self.bouncer.probe_user} was not served: {problem}",
                     where=f"{self.bouncer.name}/{place.database}",
                 )
-            proved.append(place.database)
+            else:
+                self.step.warn(
+                    f"{place.database}: a query as {self.bouncer.probe_user} was not served, nor was it before: "
+                    f"{problem}"
+                )
         here = at_pooler(self.step.ask)
-        left = [place for place in here.unproven if place not in self._probed]
+        left = [place for place in here.unproven if place not in proved]
         if left:
             proved += await self._seen(left, awaited)
         if not proved:
             return None
-        return f"a server connection is logged in as {self.step.parameters.role} for {', '.join(proved)}"
+        names = ", ".join(place.database for place in proved)
+        return f"a server connection is logged in as {self.step.parameters.role} for {names}"
 
-    async def _seen(self, places: list[Place], awaited: frozenset[tuple[str, str]]) -> list[str]:
+    async def _seen(self, places: list[Place], awaited: frozenset[tuple[str, str]]) -> list[Place]:
         """Wait for those that clients need; tell of those that nobody needed yet."""
         role = self.step.parameters.role
         loop = asyncio.get_running_loop()
@@ -122,7 +138,7 @@ class ServerLogins:
                 f"{', '.join(missing)}: nobody has needed a server connection since the RESUME, so none was "
                 f"seen to log in as {role}"
             )
-        return [place.database for place in places if place.database in there]
+        return [place for place in places if place.database in there]
 
 
 def _logged_in(pool: Pool) -> bool:

@@ -97,7 +97,7 @@ class ServerLogins:
                 )
             else:
                 self.step.warn(
-                    f"{place.database}: a query as {self.bouncer.probe_user} is not served, as before: {problem}"
+                    f"{place.database}: {self.bouncer.probe_user} is not served, nor was before: {problem}"
                 )
         here = at_pooler(self.step.ask)
         left = [place for place in here.unproven if place not in proved]

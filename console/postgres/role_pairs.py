@@ -20,7 +20,7 @@ from console.errors import NodeError, Phase
 from console.model.role_pair import PairReading, RoleSetting
 from console.postgres.connect import PostgresConnector
 from console.postgres.role_pair_sql import identifier, stand_down_statements, stand_in_statements
-from console.postgres.roles import MANNERS, QUIET, STORED, Connection, change_failure, closing
+from console.postgres.roles import DURABLE, MANNERS, QUIET, STORED, Connection, change_failure, closing
 
 _FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _NO_WAY_IN: Final = "pg_hba.conf"
@@ -227,6 +227,7 @@ class PostgresRolePairs:
                 with contextlib.suppress(asyncpg.PostgresError):
                     await session.execute(statement)
             await session.execute(MANNERS.format(round(timeout_s * 1000)))
+            await session.execute(DURABLE)
             yield session
 
 

@@ -55,6 +55,11 @@ _SYSTEM: Final = "SELECT system_identifier::text FROM pg_control_system()"
 STORED: Final = "SELECT coalesce(rolpassword, '') FROM pg_authid WHERE rolname = $1"
 MANNERS: Final = "SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0}"
 """Neither waits for long nor holds others up should we hang."""
+DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'local', false) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
+"""A commit that is not written yet is lost in a crash, and no part of what replicas are waited for."""
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -118,6 +123,7 @@ class PostgresRoles:
                         with contextlib.suppress(asyncpg.PostgresError):
                             await session.execute(statement)
                     await session.execute(MANNERS.format(round(timeout_s * 1000)))
+                    await session.execute(DURABLE)
                     await session.execute("BEGIN")
                     await session.execute(f"ALTER ROLE {name} PASSWORD '{verifier}'")
             except _FAILURES as error:
@@ -139,11 +145,8 @@ class PostgresRoles:
             return False
         except TimeoutError as error:
             raise change_failure(error, node, timeout_s) from None
-        try:
-            await session.close(timeout=_CLOSE_LIMIT_S)
-        except _FAILURES:
-            session.terminate()
-        return True
+        async with closing(session):
+            return True
 
     async def position(self, node: str, *, timeout_s: float) -> str:
         """Return how far the log of a primary has come, as `pg_lsn`."""

@@ -96,8 +96,9 @@ class ServerLogins:
                     where=f"{self.bouncer.name}/{place.database}",
                 )
             else:
-                what = f"a query as {self.bouncer.probe_user} is not served, as before"
-                self.step.warn(f"{place.database}: {what}: {problem}")
+                self.step.warn(
+                    f"{place.database}: {self.bouncer.probe_user} is not served, nor was before: {problem}"
+                )
         here = at_pooler(self.step.ask)
         left = [place for place in here.unproven if place not in proved]
         if left:

@@ -33,6 +33,7 @@ from tests.servers.operations_kit import Desk, LabPasswords
 DIALECT = dialect_for("pgbouncer")
 FAILED = ("config file loading failed", "TLS configuration could not be reloaded")
 """How PgBouncer's log says that a RELOAD failed, on every version."""
+WRONG = "no_such_setting = 1\n"
 
 
 class Console:
@@ -257,3 +258,17 @@ class ReloadDesk(Desk):
         with self.server.admin() as console:
             rows = console.execute("SHOW CONFIG").fetchall()
         return next(str(row[1]) for row in rows if row[0] == key)
+
+
+def break_on_top(text: str) -> str:
+    """Return a configuration whose first line is no setting."""
+    return text.replace("[pgbouncer]\n", f"[pgbouncer]\n{WRONG}")
+
+
+def lets_in(server: PgBouncerServer) -> bool:
+    """Say whether the console lets an admin in."""
+    try:
+        server.admin().close()
+    except psycopg.Error:
+        return False
+    return True

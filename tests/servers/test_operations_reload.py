@@ -13,19 +13,17 @@ import pytest_asyncio
 
 from console.errors import RefusedError, UsageError
 from console.guard.verdict import Tier
-from console.lab.bouncer import PgBouncerServer
 from console.lab.secrets import ADMIN
 from console.model.version import Version
 from console.operations.outcome import Outcome
 from console.operations.reload_files import BROKEN, GOOD
 from tests.harness.servers import MakePgBouncer
 from tests.servers.operations_kit import until
-from tests.servers.reload_kit import ReloadDesk
+from tests.servers.reload_kit import WRONG, ReloadDesk, break_on_top, lets_in
 from tests.servers.ssh_kit import SshKit, kit
 
 __all__ = ["kit"]
 REPORTS_FAILURE = Version(1, 25)
-WRONG = "no_such_setting = 1\n"
 
 
 @pytest_asyncio.fixture
@@ -46,10 +44,6 @@ async def far(
         made = ReloadDesk(make_pgbouncer(pgbouncer_version), tmp_path / "journal.jsonl", transport)
         async with made.service:
             yield made
-
-
-def break_on_top(text: str) -> str:
-    return text.replace("[pgbouncer]\n", f"[pgbouncer]\n{WRONG}")
 
 
 # -- what it would do, and did ----------------------------------------------------------------------
@@ -250,14 +244,6 @@ async def test_odd_names_encodings_and_line_ends_are_no_obstacle(
 # -- when it goes wrong all the same ----------------------------------------------------------------
 
 
-def _lets_in(server: PgBouncerServer) -> bool:
-    try:
-        server.admin().close()
-    except psycopg.Error:
-        return False
-    return True
-
-
 @pytest.mark.trap("T5")
 async def test_after_a_reload_that_fell_to_the_defaults_the_last_good_files_are_put_back(
     far: ReloadDesk,
@@ -278,7 +264,7 @@ async def test_after_a_reload_that_fell_to_the_defaults_the_last_good_files_are_
     assert far.ini.read_bytes() == good
     assert WRONG in far.ini.with_name(far.ini.name + BROKEN).read_text()
     assert (far.setting("pool_mode"), far.setting("query_timeout")) == ("transaction", "0")
-    assert _lets_in(far.server)
+    assert lets_in(far.server)
     assert any(f"{far.ini}{BROKEN}" in step for step in receipt.next_steps)
     outcome = far.records()[-1]
     assert (outcome["kind"], outcome["outcome"]) == ("outcome", "failed")
@@ -302,7 +288,7 @@ async def test_after_a_reload_that_locks_the_admins_out_the_users_are_put_back(f
         return
     assert "a new login to its console is refused" in receipt.detail
     assert f"were put back ({users}) and reloaded" in receipt.detail
-    assert _lets_in(far.server)
+    assert lets_in(far.server)
 
 
 async def test_without_a_good_copy_the_plan_warns_and_the_receipt_says_what_to_do(desk: ReloadDesk) -> None:
@@ -319,11 +305,11 @@ async def test_without_a_good_copy_the_plan_warns_and_the_receipt_says_what_to_d
     assert "nothing could be put back: there is no copy" in receipt.detail
     assert any(line.startswith("admin_users: ") for line in receipt.differences)
     assert any("SIGHUP" in step for step in receipt.next_steps), "no new login is let in: what still helps?"
-    assert not _lets_in(desk.server)
+    assert not lets_in(desk.server)
 
     desk.server.write_config()
     desk.server.send_signal(signal.SIGHUP)
-    await until(lambda: _lets_in(desk.server))
+    await until(lambda: lets_in(desk.server))
 
 
 async def test_a_folder_that_may_not_be_written_is_told_in_plan_and_receipt(far: ReloadDesk) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Mapping
+from pathlib import Path
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -114,6 +115,20 @@ class PostgresConnector:
         own = node.admin_password_from if node.admin_user is not None else None
         return await self._log_in(node, user, own or node.password_from, read_only=None)
 
+    async def plain_at(
+        self, name: str, host: str | None, address: tuple[str, int]
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in as `plain` does, but to another address, as it is reached from a host (None: from here).
+
+        Raises:
+            NodeError, UsageError: as `reader`.
+        """
+        node = self._node(name)
+        user = node.admin_user or node.user or getpass.getuser()
+        own = node.admin_password_from if node.admin_user is not None else None
+        there = node.model_copy(update={"host": host, **_listening(*address)})
+        return await self._log_in(node, user, own or node.password_from, read_only=None, at=there)
+
     async def as_role(
         self, name: str, user: str, password: SecretStr, database: str
     ) -> asyncpg.Connection[asyncpg.Record]:
@@ -131,8 +146,15 @@ class PostgresConnector:
         return node
 
     async def _log_in(
-        self, node: PostgresNode, user: str, source: str | None, *, read_only: bool | None
+        self,
+        node: PostgresNode,
+        user: str,
+        source: str | None,
+        *,
+        read_only: bool | None,
+        at: PostgresNode | None = None,
     ) -> asyncpg.Connection[asyncpg.Record]:
+        """Log in with what the inventory has for a node; `at`: the same one where it is to be dialled."""
         name = node.name
         limit_s = node.connect_timeout_s or self._connect_limit_s
         password = await self._credentials.password(
@@ -144,7 +166,7 @@ class PostgresConnector:
             database=node.databases[0],
             timeout_s=limit_s,
         )
-        return await self._dial(node, user, password, node.databases[0], read_only=read_only)
+        return await self._dial(at or node, user, password, node.databases[0], read_only=read_only)
 
     async def _dial(
         self,
@@ -216,6 +238,13 @@ async def _dialled(endpoint: Endpoint, where: str) -> list[str]:
     if endpoint.host.startswith("/"):
         return [endpoint.host]
     return list(await addresses(endpoint.host, where=where))
+
+
+def _listening(host: str, port: int) -> dict[str, object]:
+    """Return the fields of an entry that listens there."""
+    if host.startswith("/"):
+        return {"tcp": None, "unix": Path(host), "port": port}
+    return {"tcp": f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "unix": None, "port": None}
 
 
 def route_of(node: PostgresNode) -> Route:

@@ -76,23 +76,14 @@ class PostgresSwitching:
     async def state(self, node: str, *, timeout_s: float) -> NodeState:
         """Read a node."""
         async with self._session(node, timeout_s) as session:
-            row = await session.fetchrow(_STATE)
-            assert row is not None, "it has no FROM"
-            may_set = row["superuser"] or (row["has_grants"] and await session.fetchval(_MAY_SET))
-            system_id = await session.fetchval(_SYSTEM) if row["sees_system"] else None
-        return NodeState(
-            name=node,
-            in_recovery=row["in_recovery"],
-            started=row["started"],
-            system_id=system_id,
-            read_only=row["read_only"],
-            position=row["position"] or 0,
-            received=row["received"],
-            streams=row["streams"],
-            may_fence=bool(may_set and row["may_reload"]),
-            may_promote=row["may_promote"],
-            role=row["role"],
-        )
+            return await _state(session, node)
+
+    async def state_at(
+        self, node: str, host: str | None, address: tuple[str, int], *, timeout_s: float
+    ) -> NodeState:
+        """Read whatever answers at an address, as it is reached from a host, with the node's login."""
+        async with self._session(node, timeout_s, (host, address)) as session:
+            return await _state(session, node)
 
     async def mark(self, node: str, *, timeout_s: float) -> Writing:
         """Flush the log of a primary, and read how far it has come and who writes."""
@@ -124,8 +115,11 @@ class PostgresSwitching:
                 await session.execute(statement)
 
     @asynccontextmanager
-    async def _session(self, node: str, timeout_s: float) -> AsyncIterator[asyncpg.Connection[Any]]:
-        session = await self._connector.plain(node)
+    async def _session(
+        self, node: str, timeout_s: float, at: tuple[str | None, tuple[str, int]] | None = None
+    ) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connector = self._connector
+        session = await (connector.plain(node) if at is None else connector.plain_at(node, *at))
         try:
             async with asyncio.timeout(timeout_s):
                 yield session
@@ -140,3 +134,23 @@ class PostgresSwitching:
                 await session.close(timeout=_CLOSE_LIMIT_S)
             except _FAILURES:
                 session.terminate()
+
+
+async def _state(session: asyncpg.Connection[Any], node: str) -> NodeState:
+    row = await session.fetchrow(_STATE)
+    assert row is not None, "it has no FROM"
+    may_set = row["superuser"] or (row["has_grants"] and await session.fetchval(_MAY_SET))
+    system_id = await session.fetchval(_SYSTEM) if row["sees_system"] else None
+    return NodeState(
+        name=node,
+        in_recovery=row["in_recovery"],
+        started=row["started"],
+        system_id=system_id,
+        read_only=row["read_only"],
+        position=row["position"] or 0,
+        received=row["received"],
+        streams=row["streams"],
+        may_fence=bool(may_set and row["may_reload"]),
+        may_promote=row["may_promote"],
+        role=row["role"],
+    )

@@ -12,6 +12,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,6 +30,7 @@ class FakePatroni:
     Attributes:
         fault: what becomes of the next switchover: `refused`, `failed`, `lost` (done, unanswered), `silent`
             (neither done nor answered); "": it is done.
+        moves_after_s: how long after the promotion a proxy that asks Patroni sends clients to the new leader.
         asked: the bodies of the switchovers that it was asked for, with a login.
     """
 
@@ -37,6 +39,8 @@ class FakePatroni:
         self.asked: list[dict[str, str]] = []
         self.nodes: dict[str, PostgresServer] = {}
         self.leader = "pg-one"
+        self.moves_after_s = 0.0
+        self._left, self._moved_at_s = "pg-one", 0.0
         self.stopped = ""
         self._over = threading.Event()
         self._apis = {name: self._api(name) for name in ("pg-one", "pg-two")}
@@ -59,8 +63,9 @@ class FakePatroni:
         self.nodes = {"pg-one": primary, "pg-two": replica}
 
     def address(self) -> tuple[str, int]:
-        """Return where the leader listens."""
-        node = self.nodes[self.leader]
+        """Return where a proxy sends clients."""
+        late = time.monotonic() < self._moved_at_s + self.moves_after_s
+        node = self.nodes[self._left if late else self.leader]
         return node.host, node.port
 
     # -- inside -------------------------------------------------------------------------------
@@ -146,6 +151,7 @@ class FakePatroni:
         self.stopped = old
         left.stop()
         follower.value("SELECT pg_promote()")
+        self._left, self._moved_at_s = old, time.monotonic()
         self.leader = new
         left.primary = follower
         left.launcher.write_file(left.data_dir / "standby.signal", "")

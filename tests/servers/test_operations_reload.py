@@ -14,6 +14,7 @@ import pytest_asyncio
 from console.errors import RefusedError, UsageError
 from console.guard.verdict import Tier
 from console.lab.secrets import ADMIN
+from console.lab.tls import CertificateAuthority
 from console.model.version import Version
 from console.operations.outcome import Outcome
 from console.operations.reload_files import BROKEN, GOOD
@@ -374,12 +375,12 @@ async def test_a_mistake_in_the_last_line_is_found_on_every_version(desk: Reload
 
 async def test_tls_that_cannot_be_set_up_is_put_back_where_the_pooler_tells(desk: ReloadDesk) -> None:
     assert (await desk.do("reload")).outcome is Outcome.OK
-    garbage = desk.server.directory / "garbage.pem"
-    desk.server.launcher.write_file(garbage, "no certificate")
+    authority = CertificateAuthority(desk.server.directory / "ca", desk.server.launcher)
     desk.server.settings |= {
         "client_tls_sslmode": "allow",
-        "client_tls_key_file": garbage,
-        "client_tls_cert_file": garbage,
+        # A key that is another certificate's.
+        "client_tls_key_file": authority.server_certificate("other").key_path,
+        "client_tls_cert_file": authority.server_certificate("bouncer").cert_path,
     }
     desk.server.write_config()
     receipt = await desk.do("reload")

@@ -148,9 +148,11 @@ def test_patroni_does_it_under_load_and_nothing_is_lost(workshop: Workshop, tmp_
         assert WORD not in done.stdout + done.stderr
 
 
-def test_a_proxy_moves_the_address_and_patronis_answer_is_lost(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_proxy_moves_the_address_late_and_patronis_answer_is_lost(
+    workshop: Workshop, tmp_path: Path
+) -> None:
     patroni = FakePatroni()
-    patroni.fault = "lost"
+    patroni.fault, patroni.moves_after_s = "lost", 1.0
     with forwarder(patroni.address) as port:
         ini = {"databases": {"app": f"host=127.0.0.1 port={port} dbname=app"}}
         with by_patroni(workshop, tmp_path, ini=ini, fake=patroni) as (made, _):

@@ -15,14 +15,18 @@ from console.operations.reload_changes import changes_between
 from console.operations.reload_check import mismatches
 from console.operations.reload_copies import keep_good
 from console.operations.step import why
+from console.operations.switchover.arriving import until_it_leads
 from console.operations.switchover.choosing import leads_to
 from console.operations.switchover.commands import run_command
 from console.operations.switchover.looking import SwitchLook
 from console.operations.switchover.parameters import SwitchoverParameters
 
 
-async def move(pausing: Pausing) -> str | None:
-    """Move the bouncer of a target; None when it leads to the new primary, else what went wrong."""
+async def move(pausing: Pausing, started: str | None) -> str | None:
+    """Move the bouncer of a target; None when it leads to the new primary, else what went wrong.
+
+    `started`: when the new primary's postmaster started, as `NodeState.started`; None: not known.
+    """
     step = pausing.step
     found: SwitchLook = step.ask.found
     parameters: SwitchoverParameters = step.parameters
@@ -37,6 +41,8 @@ async def move(pausing: Pausing) -> str | None:
         problem = None
     if problem is not None:
         return problem
+    if parameters.retarget != "config":
+        await until_it_leads(pausing, started)
     try:
         await step.send(pausing.rescue, step.dialect.reload(), step.query_timeout_s)
         return _wrong(found, parameters, step.before, await _after(pausing))

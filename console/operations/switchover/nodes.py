@@ -18,6 +18,12 @@ class SwitchNodes(Protocol):
         """Read a node."""
         ...
 
+    async def state_at(
+        self, node: str, host: str | None, address: tuple[str, int], *, timeout_s: float
+    ) -> NodeState:
+        """Read whatever answers at an address, as it is reached from a host, with the node's login."""
+        ...
+
     async def mark(self, node: str, *, timeout_s: float) -> Writing:
         """Flush the log of a primary, and read how far it has come and who writes."""
         ...

@@ -113,7 +113,11 @@ class _Switchover:
             self._job.tell(f"{self._follower.name} could not be read: {why(error)}", EventKind.WARNING)
         self._settling = self._old_follows()
         problems = dict(
-            zip(first, await asyncio.gather(*(self._moved(one) for one in first.values())), strict=True)
+            zip(
+                first,
+                await asyncio.gather(*(self._moved(one, started) for one in first.values())),
+                strict=True,
+            )
         )
         probes = {
             name: self._probe(one.step.ask.found)
@@ -125,9 +129,9 @@ class _Switchover:
             for target, pausing in self._held.pausings.items()
         }
 
-    async def _moved(self, pausing: Pausing) -> str | None:
+    async def _moved(self, pausing: Pausing, started: str | None) -> str | None:
         try:
-            return await move(pausing)
+            return await move(pausing, started)
         except PooldeckError as error:
             return why(error)
         except Exception as error:

@@ -104,6 +104,7 @@ class Confirm(Vertical):
         arm_after_s: float = 0.0,
         ok_label: str = "OK",
         focus_on: Literal["cancel", "ok"] = "cancel",
+        typed_later: str | None = None,
         id: str | None = None,
     ) -> None:
         """Make the panel.
@@ -116,9 +117,12 @@ class Confirm(Vertical):
             arm_after_s: OK stays off for this long after the panel appears or is unlocked; 0 is at once.
             ok_label: the verb.
             focus_on: "ok" lets Enter alone confirm, for harmless things; not used when a phrase is asked.
+            typed_later: what is said to someone who types where no phrase is asked for, since OK leads to where
+                that is done; what is typed is lost, and no key of the console. None: keys are keys.
             id: as for every widget.
         """
         super().__init__(id=id)
+        self._typed_later = typed_later
         self._body = body if isinstance(body, Widget) else Static(body, markup=False)
         self._phrase = phrase
         self._accepts = accepts
@@ -246,6 +250,9 @@ class Confirm(Vertical):
         mix up their order.
         """
         if self._phrase is None:
+            if self._typed_later is not None and event.is_printable:
+                event.stop()
+                self._say_later()
             return
         if event.key == "backspace":
             self._input.action_delete_left()
@@ -268,6 +275,13 @@ class Confirm(Vertical):
         if self._phrase is not None:
             event.stop()
             self.post_message(_PhraseInput.PasteRefused())
+        elif self._typed_later is not None:
+            event.stop()
+            self._say_later()
+
+    def _say_later(self) -> None:
+        self._note = self._typed_later or ""
+        self._refresh_state()
 
     def action_cancel(self) -> None:
         """Answer no."""

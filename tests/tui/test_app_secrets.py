@@ -129,6 +129,23 @@ async def test_it_is_judged_then_held_for_the_run_and_gone_with_it(
         assert OLD not in text
 
 
+async def test_typed_too_early_it_is_lost_and_no_key_of_the_console(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = app_with(monkeypatch, tmp_path, Work(), secrets=wanted)
+    async with app.run_test(size=SIZE) as pilot:
+        await asked(pilot, "of 10 answer")
+        await burst(pilot, "colon", *LINE, "enter")
+        await until(pilot, lambda: getattr(pilot.app.focused, "id", None) == "confirm-ok")
+        plan = app.screen
+        # A colon opens the command line, "a" the actions, "-" the last view, wherever they are keys.
+        await burst(pilot, "colon", "minus", "a", "l", "q", *"Zx81")
+        await asked(pilot, "Press Enter first; then type it.")
+        assert app.screen is plan
+        assert "Zx81" not in text_of(app)
+        await open_dialog(pilot)
+
+
 async def test_left_without_one_the_plan_cannot_be_agreed_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

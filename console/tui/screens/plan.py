@@ -202,7 +202,10 @@ class PlanScreen(DeckScreen):
         view = self._view = PlanView(self._sections(plan))
         if isinstance(verdict, Confirm) and self._asks_secrets:
             title = f"{_question(verdict)} {wants(typeable(plan))}"
-            await self._replace_body([confirm.Confirm(title, view, ok_label="Type it", focus_on="ok")])
+            panel = confirm.Confirm(
+                title, view, ok_label="Type it", focus_on="ok", typed_later="Press Enter first; then type it."
+            )
+            await self._replace_body([panel])
             return
         if isinstance(verdict, Confirm):
             panel = confirm.Confirm(

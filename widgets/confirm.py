@@ -117,8 +117,8 @@ class Confirm(Vertical):
             arm_after_s: OK stays off for this long after the panel appears or is unlocked; 0 is at once.
             ok_label: the verb.
             focus_on: "ok" lets Enter alone confirm, for harmless things; not used when a phrase is asked.
-            typed_later: what is said to someone who types where no phrase is asked for, since OK leads to where
-                that is done; what is typed is lost, and no key of the console. None: keys are keys.
+            typed_later: what is said to someone who types although OK first leads to where that is done;
+                it is lost, and no key of the console. None: keys are keys.
             id: as for every widget.
         """
         super().__init__(id=id)

@@ -82,9 +82,9 @@ class PlanScreen(DeckScreen):
 
     @property
     def takes_typing(self) -> bool:
-        """A plan that asks for a phrase or a reason gets every key of it."""
-        if isinstance(self._verdict, Confirm) and not self._asks_secrets:
-            return self._verdict.phrase is not None
+        """A plan that asks for a phrase, a reason or a secret gets every key of it."""
+        if isinstance(self._verdict, Confirm):
+            return self._asks_secrets or self._verdict.phrase is not None
         return super().takes_typing
 
     def body(self) -> Iterable[Widget]:

@@ -143,9 +143,7 @@ class RoleSurvey:
                 "name it in [[postgres]] of the inventory"
             )
         elif found.by_port:
-            self.warn(
-                f"{bouncer.name}/{place.database} leads to {address}, taken for {found.node.name} by its port"
-            )
+            self.warn(f"databases that lead to {address} are taken for {found.node.name}'s, by its port")
 
     def _direct(self, poolers: tuple[AtPooler, ...]) -> tuple[DirectLogin, ...]:
         """Return where poolers log in with the password itself."""

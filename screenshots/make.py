@@ -33,12 +33,15 @@ from console.lab.packages import fetch_pgbouncers
 from console.model.claims import Claim
 from console.operations.lease.legacy import LeaseLegacy, lease_legacy
 from console.operations.lease.store import LeasePhase, LeaseStore
+from console.operations.process.reader import ProcessReader
 from console.postgres.connect import PostgresConnector
 from console.tui.app import PooldeckApp
 from console.tui.log_buffer import LogBuffer
 from console.tui.screens.leases import LeasesScreen
 from console.tui.screens.plan import PlanScreen
+from console.tui.screens.process import ProcessScreen
 from console.tui.screens.runs import RunScreen
+from console.tui.screens.secret import SecretScreen
 from console.tui.screens.tables import FleetScreen, PoolsScreen, TableScreen
 from console.tui.screens.text import HelpScreen
 from widgets.confirm import Confirm
@@ -138,6 +141,7 @@ async def operating(app: PooldeckApp, pilot: Pilot[Any]) -> None:
     await planned(app, pilot, 'pause all,!core-1 for=20s max-failed=1 reason="change 4711"')
     await pictures(app, pilot, "plan-of-many")
     await pilot.press("escape")
+    await changing(app, pilot)
     async with left_behind():
         await planned(app, pilot, f"pause {HELD} for=50s")
         await pilot.press(*HELD, "enter")
@@ -157,6 +161,26 @@ async def operating(app: PooldeckApp, pilot: Pilot[Any]) -> None:
         for run in app.operating.running:
             run.end_hold()
             await run.receipt()
+
+
+async def changing(app: PooldeckApp, pilot: Pilot[Any]) -> None:
+    """Take pictures of a process, and of the plans of a restart and a rotation."""
+    await pilot.press("colon", *f"process {HELD}", "enter")
+    await until(pilot, lambda: isinstance(app.screen, ProcessScreen), "the process's screen")
+    await until(pilot, lambda: "executable" in app.export_screenshot(), "the process")
+    await picture(app, pilot, "process")
+    await pilot.press("escape")
+    await planned(app, pilot, f"restart {HELD}")
+    await picture(app, pilot, "restart")
+    await pilot.press("escape")
+    await planned(app, pilot, "rotate edge-1b,core-1 worker")
+    await picture(app, pilot, "rotate")
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(app.screen, SecretScreen), "the dialog")
+    await picture(app, pilot, "secret")
+    await pilot.press("escape")
+    await until(pilot, lambda: isinstance(app.screen, PlanScreen), "the plan")
+    await pilot.press("escape")
 
 
 @asynccontextmanager
@@ -206,6 +230,7 @@ async def make() -> None:
             log=LogBuffer(),
             collector=FleetCollector(stack.inventory, stack.connector, nodes, store, stack.clock),
             claims=lambda: claims_of(legacy),
+            processes=ProcessReader(stack.inventory, stack.connector, stack.transport, stack.clock),
         )
         async with app.run_test(size=WIDE) as pilot:
             await reading(app, pilot)

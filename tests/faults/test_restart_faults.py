@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from console.lab.fleet import Lab
 from tests.faults.fault_kit import LabShell, cut_sessions, running, until_running
 from tests.harness.servers import MakeLab, Workshop, pgbouncer_executable
 from tests.servers.cli_kit import LIMIT_S, open_transaction, until
-from tests.servers.process_kit import relays_of
+from tests.servers.process_kit import read_or_empty, relays_of
 
 NAME = "edge-1a"
 SLOW = 'sleep 1.5; exec "$0" "$@"'
@@ -39,7 +40,11 @@ def shell(lab: Lab, tmp_path: Path) -> Iterator[LabShell]:
             yield made
     finally:
         until(lambda: bouncer.adopt())
-        until(lambda: relays_of(lab.directory) == [])
+        try:
+            until(lambda: relays_of(lab.directory) == [])
+        finally:
+            # The next test must not take them for its own.
+            clean(relays_of(lab.directory))
 
 
 def slow_start(shell: LabShell) -> None:
@@ -169,13 +174,18 @@ def test_every_ssh_session_is_cut_between_stop_and_start(shell: LabShell, lab: L
 
 
 @pytest.mark.during("restart: sshd stopped")
-def test_sshd_is_gone_between_stop_and_start(shell: LabShell, lab: Lab) -> None:
+@pytest.mark.parametrize("seen", [False, True], ids=["at once", "seen to have ended"])
+def test_sshd_is_gone_between_stop_and_start(shell: LabShell, lab: Lab, seen: bool) -> None:
     """The run cannot see it; the host does it all the same."""
     bouncer, sshd = lab.bouncers[NAME], lab.hosts["edge-1"]
     slow_start(shell)
     old = bouncer.pid
     process = begin(shell, "plain", "--start-timeout", "3")
     heard(process, "once process")
+    if seen:
+        # The run has asked since: it knows that the old process has ended.
+        until(lambda: "ended" in "".join(read_or_empty(one / "state") for one in relays_of(lab.directory)))
+        time.sleep(0.5)
     until(lambda: not bouncer.running)
     main = sshd.pid
     assert main is not None

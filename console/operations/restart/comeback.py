@@ -230,6 +230,15 @@ class Comeback:
             await self.relay.tidy()
         if not coming.has_gap and arrived is None:
             return await self._old_goes_on(problem, (*said, *log))
+        if arrived is None and progress in _ENDED and self.silent:
+            # What its relay did since is not known.
+            return step.receipt(
+                Outcome.UNKNOWN,
+                f"its process has ended, and {problem}; its host does not answer, and goes on starting it",
+                None,
+                log=(*said, *log),
+                next_steps=(f"pooldeck process {step.target.bouncer}",),
+            )
         down = arrived is None and progress in _ENDED
         there = await self._new_process() if down else None
         after = "not running" if there is None else f"process {there} runs, and does not serve"

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from console.lab.postgres import PostgresServer
-from tests.servers.cli_kit import until
+from tests.servers.cli_kit import LIMIT_S, until
 
 USER, WORD = "api", "open-sesame-of-the-tests"
 SCOPE = "demo"
@@ -164,33 +164,46 @@ class FakePatroni:
 def forwarder(target: Callable[[], tuple[str, int]]) -> Iterator[int]:
     """A FAKE HAProxy: yield a port whose connections go where `target` says when they are made."""
     listener = socket.create_server(("127.0.0.1", 0))
+    opened: list[socket.socket] = []
+    pumps: list[threading.Thread] = []
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-                one.close()
+        _hang_up(source, sink)
 
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                opened.append(client)
                 try:
                     server = socket.create_connection(target(), timeout=5)
                 except OSError:
                     client.close()
                     continue
+                opened.append(server)
                 server.settimeout(None)
                 for pair in ((client, server), (server, client)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
+                    pumps.append(threading.Thread(target=pump, args=pair, daemon=True))
+                    pumps[-1].start()
 
-    threading.Thread(target=serve, daemon=True).start()
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
     try:
         yield listener.getsockname()[1]
     finally:
+        _hang_up(listener)
+        serving.join(LIMIT_S)
+        _hang_up(*opened)
+        for one in pumps:
+            one.join(LIMIT_S)
+
+
+def _hang_up(*sockets: socket.socket) -> None:
+    for one in sockets:
+        # Whoever waits on it is woken; on one that is not connected any more it fails.
         with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from console.lab.fleet import Lab
 from console.lab.postgres import PostgresServer
@@ -29,6 +30,9 @@ from tests.harness.servers import (
 )
 
 pytest_plugins = ("tests.harness.watchdog",)
+# The same examples for everybody: a commit passes or fails. `--hypothesis-profile=default` looks for more.
+settings.register_profile("pooldeck", derandomize=True)
+settings.load_profile("pooldeck")
 KEPT_POOLDECK = ("POOLDECK_CACHE", "POOLDECK_DEBIAN_MIRROR")
 LEAKING = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "SSH_AUTH_SOCK", "LS_COLORS")
 _workshops: list[Workshop] = []

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -136,7 +137,10 @@ def _flag(word: str, columns: Sequence[ViewColumn[F]]) -> Test[F]:
 
 def _regex(word: str) -> Test[F]:
     try:
-        pattern = re.compile(word, re.IGNORECASE)
+        with warnings.catch_warnings():
+            # `[[` may mean something else in a Python to come; nobody who types a filter is to read of it.
+            warnings.simplefilter("ignore", FutureWarning)
+            pattern = re.compile(word, re.IGNORECASE)
     except re.error as error:
         raise FilterError(f"{word!r} is no regular expression: {error.msg}") from None
     return lambda row: pattern.search(row.search_text) is not None

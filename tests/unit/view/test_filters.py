@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from console.view.filters import FilterError, parse_filter
@@ -80,6 +80,8 @@ def _row(bouncer: str, database: str) -> PoolRow:
     return next(row for row in ROWS if row.key[:2] == (bouncer, database))
 
 
+@example("[[a]")
+@example("[a||b]")
 @given(st.text(max_size=30))
 def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
     assert said_of(text) is None or said_of(text)
